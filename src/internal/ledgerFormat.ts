@@ -1,0 +1,341 @@
+/**
+ * The ledger's bytes: encoding and parsing, as plain synchronous functions. `docs/storage-format.md` describes the same.
+ *
+ * A segment is a text of lines. Line 1 is its header, then come batches: a line per record, and a commit line at the end. Every line
+ * ends in the CRC-32 of its bytes. Commits (the header is one too) are chained by SHA-256. A space behind a commit line's line feed
+ * is the mark that confirms the commit and all before it.
+ */
+import { createHash, hash as hashOnce, randomUUID } from "node:crypto"
+import { crc32 } from "node:zlib"
+import type * as Ledger from "../services/Ledger.ts"
+
+export const format = 1
+export const algorithm = "sha-256"
+
+/** No line is longer; a longer one on disk is damage. */
+export const maxLineBytes = 16 * 1024 * 1024
+/** No batch is longer. */
+export const maxBatchBytes = 64 * 1024 * 1024
+
+const lineFeed = 0x0a
+const space = 0x20
+/** `,"crc":"89abcdef"}` */
+const crcLength = 18
+/** `,"hash":"<64 digits>"` */
+const hashLength = 74
+
+export const confirmMark: Uint8Array = new Uint8Array([space])
+
+export const newStoreId = (): string => randomUUID()
+
+/** What the first header is chained to. */
+export const genesis = (storeId: string): string => hashOnce("sha256", `effect-opossum ${format} ${storeId}`, "hex")
+
+const chain = (previous: string, bytes: Uint8Array): string =>
+  createHash("sha256").update(previous, "latin1").update(bytes).digest("hex")
+
+const hex8 = (n: number): string => (n >>> 0).toString(16).padStart(8, "0")
+
+// header ---------------------------------------------------------------------------------------------------------------
+
+/** Where the older segment ends: bytes beyond `length` do not exist, whoever wrote them. */
+export interface Previous {
+  readonly segment: number
+  readonly length: number
+  readonly position: number
+  readonly hash: string
+}
+
+export interface Header {
+  readonly format: number
+  readonly features: ReadonlyArray<string>
+  readonly store: string
+  readonly segment: number
+  readonly algorithm: string
+  readonly durability: Ledger.Durability
+  readonly writer: { readonly id: string; readonly host: string; readonly pid: number }
+  readonly time: string
+  /** The position of the first record. */
+  readonly first: number
+  readonly previous: Previous | null
+}
+
+export const encodeHeader = (header: Header): { readonly bytes: Buffer; readonly hash: string } => {
+  const text = JSON.stringify({ kind: "segment", ...header })
+  const head = Buffer.from(text.slice(0, -1))
+  const hash = chain(header.previous?.hash ?? genesis(header.store), head)
+  return { bytes: seal(Buffer.concat([head, Buffer.from(`,"hash":"${hash}"`)])), hash }
+}
+
+/** Adds checksum and line feed. */
+const seal = (line: Buffer): Buffer => Buffer.concat([line, Buffer.from(`,"crc":"${hex8(crc32(line))}"}\n`)])
+
+export type ParsedHeader =
+  | { readonly _tag: "Header"; readonly header: Header; readonly hash: string; readonly end: number; readonly confirmed: boolean }
+  /** Nothing, or torn: a void segment. */
+  | { readonly _tag: "Void"; readonly problem: string }
+  /** Written by something newer. */
+  | { readonly _tag: "Unsupported"; readonly problem: string }
+
+/** The length of any header is far below this. */
+export const headerBytes = 4096
+
+/** Parses the first line of a segment, given its first `headerBytes` bytes. */
+export const parseHeader = (bytes: Uint8Array): ParsedHeader => {
+  const end = bytes.indexOf(lineFeed)
+  const problem = end < 0 ? "no line" : lineProblem(bytes, 0, end)
+  if (problem !== undefined) return { _tag: "Void", problem }
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, end).toString("utf8")
+  const json = parseJson(text)
+  if (json === undefined || json.kind !== "segment") return { _tag: "Void", problem: "the first line is no header" }
+  if (json.format !== format) {
+    return { _tag: "Unsupported", problem: `it has format ${String(json.format)}, and this version reads format ${format}` }
+  }
+  const features = json.features
+  if (!Array.isArray(features) || features.length > 0) {
+    return { _tag: "Unsupported", problem: `it needs the features ${JSON.stringify(features)}, which this version does not know` }
+  }
+  const header = json as unknown as Header & { readonly hash: string }
+  const hash = chain(header.previous?.hash ?? genesis(header.store), bytes.subarray(0, end - crcLength - hashLength))
+  if (hash !== header.hash) return { _tag: "Void", problem: "the header's hash does not fit" }
+  return { _tag: "Header", header, hash, end: end + 1, confirmed: bytes[end + 1] === space }
+}
+
+const parseJson = (text: string): { readonly [key: string]: unknown } | undefined => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+// records --------------------------------------------------------------------------------------------------------------
+
+export const encodeEvent = (event: {
+  readonly type: string
+  readonly version: number
+  readonly tags: ReadonlyArray<string>
+  readonly metadata: unknown
+  readonly data: unknown
+}): Uint8Array =>
+  Buffer.from(
+    `"type":${JSON.stringify(event.type)},"version":${event.version},"tags":${JSON.stringify(event.tags)},"metadata":${
+      JSON.stringify(event.metadata)
+    },"data":${JSON.stringify(event.data)}`
+  )
+
+export const encodeTags = (targets: ReadonlyArray<Ledger.Target>): Uint8Array =>
+  Buffer.from(`"targets":${JSON.stringify(targets.map(({ position, tags }) => ({ position, tags })))}`)
+
+/** The bytes that a line takes beyond its body: kind, the longest position, checksum, line feed. */
+export const lineOverhead = 64
+
+export interface EncodedGroup {
+  readonly bytes: Buffer
+  readonly commits: ReadonlyArray<Ledger.Commit>
+}
+
+/** Encodes a group of batches to be written at `offset`, continuing the chain behind `cursor`. */
+export const encodeGroup = (
+  batches: ReadonlyArray<Ledger.Batch>,
+  cursor: Ledger.Cursor,
+  offset: number,
+  time: number
+): EncodedGroup => {
+  const iso = new Date(time).toISOString()
+  let capacity = 0
+  for (const batch of batches) {
+    capacity += 256
+    for (const draft of batch) capacity += draft.body.length + lineOverhead
+  }
+  const bytes = Buffer.allocUnsafe(capacity)
+  const commits: Array<Ledger.Commit> = []
+  let { hash, position } = cursor
+  let at = 0
+  for (const batch of batches) {
+    const start = at
+    const first = position + 1
+    const entries: Array<Ledger.Entry> = []
+    for (const draft of batch) {
+      const lineStart = at
+      position++
+      at += bytes.write(`{"kind":"${draft.kind}","position":${position},`, at, "latin1")
+      bytes.set(draft.body, at)
+      at += draft.body.length
+      at += bytes.write(`,"crc":"${hex8(crc32(bytes.subarray(lineStart, at)))}"}\n`, at, "latin1")
+      const place = { position: position as never, segment: cursor.segment, offset: offset + lineStart, length: at - 1 - lineStart }
+      entries.push(
+        draft.kind === "event"
+          ? { kind: "event", ...place, type: draft.type, tags: draft.tags, id: draft.id }
+          : { kind: "tags", ...place, targets: draft.targets }
+      )
+    }
+    const lineStart = at
+    at += bytes.write(`{"kind":"commit","first":${first},"last":${position},"time":"${iso}"`, at, "latin1")
+    hash = chain(hash, bytes.subarray(start, at))
+    at += bytes.write(`,"hash":"${hash}"`, at, "latin1")
+    at += bytes.write(`,"crc":"${hex8(crc32(bytes.subarray(lineStart, at)))}"}\n`, at, "latin1")
+    commits.push({
+      cursor: { segment: cursor.segment, end: offset + at, position, hash },
+      first: first as never,
+      last: position as never,
+      bytes: at - start,
+      time,
+      entries: entries as never
+    })
+  }
+  return { bytes: bytes.subarray(0, at), commits }
+}
+
+/** What is wrong with the line in `bytes[start, end)`, its line feed not counted. */
+const lineProblem = (bytes: Uint8Array, start: number, end: number): string | undefined => {
+  if (end - start > maxLineBytes) return "the line is longer than 16 MiB"
+  if (end - start < crcLength + 2 || bytes[start] !== 0x7b || bytes[end - 1] !== 0x7d) return "it is no ledger line"
+  const told = Buffer.from(bytes.buffer, bytes.byteOffset + end - crcLength, crcLength).toString("latin1")
+  const sum = hex8(crc32(bytes.subarray(start, end - crcLength)))
+  return told === `,"crc":"${sum}"}` ? undefined : "the checksum does not fit"
+}
+
+/** Parses the line of one record. */
+export const parseRecord = (bytes: Uint8Array): Ledger.Record | string => {
+  const problem = lineProblem(bytes, 0, bytes.length)
+  if (problem !== undefined) return problem
+  const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8"))
+  if (json === undefined) return "it is no JSON"
+  return json.kind === "event" || json.kind === "tags" ? json as unknown as Ledger.Record : "it is no event"
+}
+
+// commits --------------------------------------------------------------------------------------------------------------
+
+interface CommitLine {
+  readonly first: number
+  readonly last: number
+  readonly time: string
+  readonly hash: string
+}
+
+const commitPrefix = Buffer.from(`{"kind":"commit",`)
+
+const isCommitLine = (bytes: Uint8Array, start: number, end: number): boolean => {
+  if (end - start < commitPrefix.length) return false
+  for (let i = 0; i < commitPrefix.length; i++) if (bytes[start + i] !== commitPrefix[i]) return false
+  return true
+}
+
+/** Longer than any commit line. */
+export const commitLineBytes = 512
+
+/**
+ * The commit (or header) whose line ends right before `at`, a byte behind a line feed.
+ * Not a proof that the batch before it is whole: only that such a line was written here.
+ */
+export const commitBefore = (
+  bytes: Uint8Array,
+  at: number
+): { readonly position: number; readonly first: number; readonly hash: string; readonly start: number } | undefined => {
+  if (at < 2 || bytes[at - 1] !== lineFeed) return undefined
+  const start = bytes.lastIndexOf(lineFeed, at - 2) + 1
+  // the mark that confirms the commit before stands at the beginning of this line
+  const from = bytes[start] === space ? start + 1 : start
+  if (lineProblem(bytes, from, at - 1) !== undefined) return undefined
+  const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset + from, at - 1 - from).toString("utf8"))
+  if (json === undefined) return undefined
+  if (json.kind === "commit") {
+    return { position: json.last as number, first: json.first as number, hash: json.hash as string, start: from }
+  }
+  if (json.kind === "segment") {
+    const position = (json.first as number) - 1
+    return { position, first: position + 1, hash: json.hash as string, start: from }
+  }
+  return undefined
+}
+
+/** The place behind the last line of `bytes` that a mark confirms: where the mark stands. */
+export const lastConfirmed = (bytes: Uint8Array): { readonly at: number; readonly position: number; readonly hash: string } | undefined => {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+  for (let before = bytes.length; (before = buffer.lastIndexOf("\n ", before - 1, "latin1")) >= 0 && before > 0;) {
+    const at = before + 1
+    const commit = commitBefore(bytes, at)
+    if (commit !== undefined) return { at, position: commit.position, hash: commit.hash }
+  }
+  return undefined
+}
+
+export interface ParsedRun {
+  /** The whole, valid commits, in order. */
+  readonly commits: ReadonlyArray<Ledger.Commit>
+  /** How many of them a mark confirms. */
+  readonly confirmed: number
+  /** Why it ends where it does. */
+  readonly stop:
+    /** The bytes end within or behind a batch: more may follow in the file. */
+    | { readonly _tag: "End" }
+    /** Bytes that are no continuation: padding, a torn group, or damage. */
+    | { readonly _tag: "Invalid"; readonly offset: number; readonly position: number; readonly problem: string }
+}
+
+/**
+ * Parses batches that continue the chain behind `cursor`. `bytes` begin at `base` in the segment, right behind `cursor.end` or
+ * behind the mark there.
+ */
+export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor): ParsedRun => {
+  const commits: Array<Ledger.Commit> = []
+  let confirmed = 0
+  let { hash, position } = cursor
+  let at = 0
+  const end = (): ParsedRun => ({ commits, confirmed, stop: { _tag: "End" } })
+  for (;;) {
+    // between batches: the mark, and empty lines
+    if (bytes[at] === space) {
+      confirmed = commits.length
+      at++
+    }
+    while (bytes[at] === lineFeed) at++
+    if (at >= bytes.length) return end()
+    const start = at
+    const first = position + 1
+    const entries: Array<Ledger.Entry> = []
+    let next = position
+    for (;;) {
+      const stop = (problem: string): ParsedRun => ({
+        commits,
+        confirmed,
+        stop: { _tag: "Invalid", offset: base + at, position: next + 1, problem }
+      })
+      const lineEnd = bytes.indexOf(lineFeed, at)
+      if (lineEnd < 0) return bytes.length - at > maxLineBytes ? stop("the line is longer than 16 MiB") : end()
+      const problem = lineProblem(bytes, at, lineEnd)
+      if (problem !== undefined) return stop(problem)
+      const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset + at, lineEnd - at).toString("utf8"))
+      if (json === undefined) return stop("it is no JSON")
+      if (isCommitLine(bytes, at, lineEnd)) {
+        const line = json as unknown as CommitLine
+        if (entries.length === 0 || line.first !== first || line.last !== next) return stop("the commit does not fit the records before it")
+        const now = chain(hash, bytes.subarray(start, lineEnd - crcLength - hashLength))
+        if (now !== line.hash) return stop("the commit's hash does not continue the chain")
+        hash = now
+        position = next
+        at = lineEnd + 1
+        commits.push({
+          cursor: { segment: cursor.segment, end: base + at, position, hash },
+          first: first as never,
+          last: position as never,
+          bytes: at - start,
+          time: Date.parse(line.time),
+          entries: entries as never
+        })
+        break
+      }
+      if (json.position !== next + 1) return stop(`position ${next + 1} is expected here`)
+      const place = { position: json.position as never, segment: cursor.segment, offset: base + at, length: lineEnd - at }
+      if (json.kind === "event") {
+        const event = json as unknown as Ledger.EventRecord
+        entries.push({ kind: "event", ...place, type: event.type, tags: event.tags, id: event.metadata.id })
+      } else if (json.kind === "tags") {
+        entries.push({ kind: "tags", ...place, targets: (json as unknown as Ledger.TagsRecord).targets })
+      } else return stop(`a record of the kind ${JSON.stringify(json.kind)} is not known`)
+      next++
+      at = lineEnd + 1
+    }
+  }
+}
