@@ -1,0 +1,23 @@
+import { fileURLToPath } from "node:url"
+import { defineConfig } from "vitest/config"
+import { loadPatches, mutants } from "./test/support/mutants.ts"
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+export default defineConfig({
+  plugins: [mutants({ root: here("."), patches: await loadPatches(here("test/support/mutants")) })],
+  resolve: {
+    alias: [
+      { find: /^effect-opossum$/, replacement: here("src/index.ts") },
+      { find: /^effect-opossum\/testing$/, replacement: here("src/testing/index.ts") }
+    ]
+  },
+  test: {
+    include: ["test/**/*.test.ts"],
+    // Checked by the compiler alone (`npm run check`): there is nothing in them to run.
+    exclude: ["test/types/**"],
+    pool: "forks",
+    testTimeout: 30_000,
+    hookTimeout: 30_000
+  }
+})
