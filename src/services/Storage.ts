@@ -30,6 +30,8 @@ export interface File {
   readonly size: Effect.Effect<number, StorageError>
   /** Fewer bytes than asked for only at the end of the file. */
   readonly read: (offset: number, length: number) => Effect.Effect<Uint8Array, StorageError>
+  /** Whether the path still names this very file: `false` if it was removed, replaced, or its folder renamed. */
+  readonly isCurrent: Effect.Effect<boolean, StorageError>
 }
 
 /** A file that is open for positional writes. */
@@ -42,8 +44,6 @@ export interface WritableFile extends File {
    */
   readonly sync: Effect.Effect<void, StorageError>
   readonly truncate: (size: number) => Effect.Effect<void, StorageError>
-  /** Whether the path still names this very file: `false` if it was removed, replaced, or its folder renamed. */
-  readonly isCurrent: Effect.Effect<boolean, StorageError>
 }
 
 /** How a document is replaced. */
