@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import { sources } from "./scripts/source.ts"
 import { loadPatches, mutants } from "./test/support/mutants.ts"
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
@@ -7,10 +8,10 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 export default defineConfig({
   plugins: [mutants({ root: here("."), patches: await loadPatches(here("test/support/mutants")) })],
   resolve: {
-    alias: [
-      { find: /^effect-opossum$/, replacement: here("src/index.ts") },
-      { find: /^effect-opossum\/testing$/, replacement: here("src/testing/index.ts") }
-    ]
+    alias: Array.from(
+      sources,
+      ([name, source]) => ({ find: new RegExp(`^${name}$`), replacement: fileURLToPath(source) })
+    )
   },
   test: {
     include: ["test/**/*.test.ts"],

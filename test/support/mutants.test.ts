@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as LockMemory from "../../src/layers/LockMemory.ts"
 import * as Lock from "../../src/services/Lock.ts"
-import { apply, mutant, relativeImports } from "./mutants.ts"
+import { apply, mutant } from "./mutants.ts"
 
 const patched = "was bored for 3 ms"
 const real = "waited 3 ms"
@@ -57,20 +57,5 @@ describe("mutants", () => {
     assert.throws(() => apply("a", patch, "write()"), "occurs 0 times")
     assert.throws(() => apply("a", { ...patch, find: "" }, "write()"), "occurs 0 times")
     assert.throws(() => apply("a", { ...patch, replace: "sync()" }, "sync()"), "changes nothing")
-  })
-
-  it("types are not followed, run-time imports are, over lines too", () => {
-    const source = [
-      `import * as A from "./A.ts"`,
-      `import type { B } from "./B.ts"`,
-      `import {`,
-      `  type C,`,
-      `  c`,
-      `} from "./C.ts"`,
-      `export * as D from "../D.ts"`,
-      `export const e = () => import("./E.ts")`,
-      `import "effect/Effect"`
-    ].join("\n")
-    assert.deepStrictEqual(relativeImports(source), ["./A.ts", "./C.ts", "../D.ts", "./E.ts"])
   })
 })

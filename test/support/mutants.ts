@@ -13,7 +13,8 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
-import type { Plugin } from "vite"
+import type { Plugin } from "vitest/config"
+import { importsOf } from "../../scripts/imports.ts"
 
 // models
 
@@ -41,22 +42,14 @@ export const apply = (name: string, patch: Patch, source: string): string => {
   return source.replace(patch.find, () => patch.replace)
 }
 
-/** The relative modules that a source imports at run time, as written. */
-export const relativeImports = (source: string): ReadonlyArray<string> => {
-  const out: Array<string> = []
-  const statement = /^[ \t]*(?:import|export)\s+(?!type\b)(?:[^"';]*?\bfrom\s*)?"(\.[^"]+)"/gm
-  const call = /\bimport\(\s*"(\.[^"]+)"\s*\)/g
-  for (const pattern of [statement, call]) for (const match of source.matchAll(pattern)) out.push(match[1]!)
-  return out
-}
-
 /** Whether a module is the target, or imports it over whatever distance. */
 const reaches = (from: string, target: string, seen = new Set<string>()): boolean => {
   if (from === target) return true
   if (seen.has(from) || !existsSync(from)) return false
   seen.add(from)
-  return relativeImports(readFileSync(from, "utf8"))
-    .some((specifier) => reaches(resolve(dirname(from), specifier), target, seen))
+  return importsOf(readFileSync(from, "utf8"), from).some(({ specifier, typeOnly }) =>
+    !typeOnly && specifier.startsWith(".") && reaches(resolve(dirname(from), specifier), target, seen)
+  )
 }
 
 // plugin
