@@ -17,7 +17,7 @@ import {
   type StoragePath,
   type WritableFile
 } from "../services/Storage.ts"
-import { checkFolderPath, checkPath } from "./storagePath.ts"
+import { checkFolderPath, checkPath, checkRange } from "./storageChecks.ts"
 
 // models
 
@@ -432,11 +432,13 @@ const makeHandle = (
     read: (offset, length) =>
       call("read", path, () => {
         check()
+        checkRange(offset, length)
         return fileSystem.read(node, offset, length)
       }),
     write: (offset, bytes) =>
       call("write", path, () => {
         check()
+        checkRange(offset, bytes.length)
         fileSystem.write(node, offset, bytes)
       }, halves && (() => halves.write(node, offset, bytes))),
     sync: call("sync", path, () => {
@@ -446,6 +448,7 @@ const makeHandle = (
     truncate: (size) =>
       call("truncate", path, () => {
         check()
+        checkRange(0, size)
         fileSystem.truncate(node, size)
       }),
     isCurrent: call("isCurrent", path, () => {

@@ -26,8 +26,11 @@ const put = (path: string, content: string) =>
 const contentOf = (path: string) => Effect.flatMap(Storage, (storage) => Effect.map(storage.readDocument(path), text))
 
 const namesIn = (path: string) =>
-  Effect.flatMap(Storage, (storage) =>
-    Effect.map(storage.list(path), (entries) => entries.map((entry) => `${entry.name} ${entry.kind}`).sort()))
+  Effect.flatMap(
+    Storage,
+    (storage) =>
+      Effect.map(storage.list(path), (entries) => entries.map((entry) => `${entry.name} ${entry.kind}`).sort())
+  )
 
 export const suite = <E>(name: string, layer: Layer.Layer<Storage, E>): void => {
   const test = (title: string, body: () => Generator<Effect.Effect<any, any, Storage | Scope.Scope>, void, any>) =>
@@ -173,12 +176,38 @@ export const suite = <E>(name: string, layer: Layer.Layer<Storage, E>): void => 
         yield* file.write(0, bytes("one"))
         yield* Scope.close(scope, Exit.void)
         for (
-          const use of [file.size, file.read(0, 1), file.write(0, bytes("x")), file.sync, file.truncate(0), file.isCurrent]
+          const use of [
+            file.size,
+            file.read(0, 1),
+            file.write(0, bytes("x")),
+            file.sync,
+            file.truncate(0),
+            file.isCurrent
+          ]
         ) {
           const exit = yield* Effect.exit<unknown, StorageError, never>(use)
           assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
         }
         assert.strictEqual(yield* contentOf("a"), "one")
+      })
+
+      test("have no bytes before their begin, and no half ones", function*() {
+        const storage = yield* Storage
+        const file = yield* storage.createFile("a")
+        for (
+          const use of [
+            file.read(-1, 1),
+            file.read(0, -1),
+            file.read(0.5, 1),
+            file.read(0, Number.NaN),
+            file.write(-1, bytes("x")),
+            file.truncate(-1)
+          ]
+        ) {
+          const exit = yield* Effect.exit<unknown, StorageError, never>(use)
+          assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+        }
+        assert.strictEqual(yield* file.size, 0)
       })
 
       test("know whether their path still names them", function*() {
@@ -343,6 +372,8 @@ export const suite = <E>(name: string, layer: Layer.Layer<Storage, E>): void => 
         const storage = yield* Storage
         yield* put("x".repeat(255), "")
         assert.isTrue(yield* storage.exists("x".repeat(255)))
+        yield* storage.replaceDocument("x".repeat(255), bytes("x"), { sync: false })
+        yield* storage.replaceDocument(`${"ü".repeat(127)}x`, bytes("x"), { sync: false })
         assert.strictEqual(yield* reasonOf(storage.createFile("x".repeat(256))), "Io")
         assert.strictEqual(yield* reasonOf(storage.createFile("ü".repeat(128))), "Io")
         assert.strictEqual(yield* reasonOf(storage.makeDirectory("x".repeat(256))), "Io")
@@ -418,8 +449,12 @@ export const suite = <E>(name: string, layer: Layer.Layer<Storage, E>): void => 
         const storage = yield* Storage
         const contents = Array.from({ length: 8 }, (_, i) => String(i).repeat(100_000))
         yield* storage.replaceDocument("d", bytes(contents[0]!), { sync: false })
-        const writer = yield* Effect.forkChild(Effect.forEach(contents, (content) =>
-          Effect.andThen(storage.replaceDocument("d", bytes(content), { sync: false }), Effect.yieldNow)))
+        const writer = yield* Effect.forkChild(
+          Effect.forEach(
+            contents,
+            (content) => Effect.andThen(storage.replaceDocument("d", bytes(content), { sync: false }), Effect.yieldNow)
+          )
+        )
         for (let i = 0; i < 20; i++) {
           assert.isTrue(contents.includes((yield* contentOf("d"))!))
           yield* Effect.yieldNow
@@ -484,11 +519,15 @@ export const suite = <E>(name: string, layer: Layer.Layer<Storage, E>): void => 
     })
 
     describe("watching", () => {
-      const changes: ReadonlyArray<readonly [string, (storage: Storage["Service"], turn: number) => Effect.Effect<void, StorageError>]> = [
+      const changes: ReadonlyArray<
+        readonly [string, (storage: Storage["Service"], turn: number) => Effect.Effect<void, StorageError>]
+      > = [
         ["a new file", (storage, turn) => Effect.asVoid(Effect.scoped(storage.createFile(`f/${turn}`)))],
         ["a document", (storage) => storage.replaceDocument("f/d", bytes("x"), { sync: false })],
-        ["a written file", (storage) =>
-          Effect.scoped(Effect.flatMap(storage.openWritable("f/old"), (file) => file.write(0, bytes("x"))))]
+        [
+          "a written file",
+          (storage) => Effect.scoped(Effect.flatMap(storage.openWritable("f/old"), (file) => file.write(0, bytes("x"))))
+        ]
       ]
       for (const [change, make] of changes) {
         test(`tells of ${change}`, function*() {
