@@ -216,7 +216,7 @@ interface CommitLine {
 
 const commitPrefix = Buffer.from(`{"kind":"commit",`)
 
-const isCommitLine = (bytes: Uint8Array, start: number, end: number): boolean => {
+export const isCommitLine = (bytes: Uint8Array, start: number, end: number): boolean => {
   if (end - start < commitPrefix.length) return false
   for (let i = 0; i < commitPrefix.length; i++) if (bytes[start + i] !== commitPrefix[i]) return false
   return true

@@ -150,16 +150,16 @@ export class Ledger extends Context.Service<Ledger, {
   /** Learns the next commits, of whatever process, in their order: at most a few megabytes at a time. Empty: that is all. */
   readonly refresh: Effect.Effect<ReadonlyArray<Commit>, LedgerError>
   /**
-   * Makes sure that this process may write: waits for the lock, and carries on in the newest segment or begins one. Does nothing
-   * if that is so already. Until `release`, or until `commit` says otherwise.
+   * Makes sure that this process may write, until `release`: waits for the lock, and carries on in the newest segment or begins
+   * one. `true`: it may from now on, and `refresh` must tell what others did before. `false`: nothing came in between.
    */
-  readonly acquire: Effect.Effect<void, LedgerError | LockTimeout>
+  readonly acquire: Effect.Effect<boolean, LedgerError | LockTimeout>
   /** Whether another process waits for the right to write, or the lock was lost. */
   readonly shouldRelease: Effect.Effect<boolean>
   /** Gives the right to write to others. */
   readonly release: Effect.Effect<void>
   /**
-   * Commits the batches with one write and one sync. Call `acquire` first, and `refresh` until nothing is new.
+   * Commits the batches with one write and one sync. Call `acquire` first, and if it says so `refresh` until nothing is new.
    * Not interruptible. Fails with `StorageError` if certainly nothing was committed, with `CommitOutcomeUnknown` if it cannot tell.
    */
   readonly commit: (

@@ -1,0 +1,82 @@
+/** Open files, a bounded number of them: the least recently used one that nobody uses is closed for a new one. */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+
+interface Slot<A> {
+  readonly value: A
+  readonly scope: Scope.Closeable
+  users: number
+  /** Closed as soon as nobody uses it. */
+  dropped: boolean
+}
+
+export interface Handles<K, A, E> {
+  /** Opens what is not open, and keeps it open while `use` runs. */
+  readonly use: <B, E2, R>(key: K, use: (value: A) => Effect.Effect<B, E2, R>) => Effect.Effect<B, E | E2, R>
+  readonly drop: (key: K) => Effect.Effect<void>
+}
+
+/** All are closed with the scope. */
+export const make = <K, A, E>(
+  open: (key: K) => Effect.Effect<A, E, Scope.Scope>,
+  capacity: number
+): Effect.Effect<Handles<K, A, E>, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    // a Map keeps the order of insertion: the first key is the least recently used one
+    const slots = new Map<K, Slot<A>>()
+    const close = (slot: Slot<A>) => Scope.close(slot.scope, Exit.void)
+    yield* Effect.addFinalizer(() => Effect.forEach([...slots.values()], close, { discard: true }))
+
+    const evict = Effect.suspend(() => {
+      for (const [key, slot] of slots) {
+        if (slots.size <= capacity) break
+        if (slot.users > 0) continue
+        slots.delete(key)
+        return close(slot)
+      }
+      return Effect.void
+    })
+
+    const acquire = (key: K): Effect.Effect<Slot<A>, E> =>
+      Effect.suspend(() => {
+        const slot = slots.get(key)
+        if (slot !== undefined) {
+          slot.users++
+          slots.delete(key)
+          slots.set(key, slot)
+          return Effect.succeed(slot)
+        }
+        const scope = Scope.makeUnsafe()
+        return open(key).pipe(
+          Scope.provide(scope),
+          Effect.onError(() => Scope.close(scope, Exit.void)),
+          Effect.flatMap((value) => {
+            const other = slots.get(key)
+            // somebody else opened the same in the meantime
+            if (other !== undefined) {
+              other.users++
+              return Effect.as(Scope.close(scope, Exit.void), other)
+            }
+            const made: Slot<A> = { value, scope, users: 1, dropped: false }
+            slots.set(key, made)
+            return Effect.as(evict, made)
+          })
+        )
+      })
+
+    const release = (slot: Slot<A>) =>
+      Effect.suspend(() => --slot.users === 0 && slot.dropped ? close(slot) : Effect.void)
+
+    return {
+      use: (key, use) => Effect.acquireUseRelease(acquire(key), (slot) => use(slot.value), release),
+      drop: (key) =>
+        Effect.suspend(() => {
+          const slot = slots.get(key)
+          if (slot === undefined) return Effect.void
+          slots.delete(key)
+          slot.dropped = true
+          return slot.users === 0 ? close(slot) : Effect.void
+        })
+    }
+  })

@@ -1,0 +1,786 @@
+/**
+ * The ledger over any Storage: group commit, take-over, fencing and recovery. `ARCHITECTURE.md` gives the protocol with its reasons;
+ * the steps are numbered here as there.
+ *
+ * The invariant behind all of it: a writer writes, then looks for a successor; a taker creates the successor, then reads. One of the
+ * two sees the other, whatever the lock did.
+ */
+import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { hostname } from "node:os"
+import * as Handles from "../internal/handles.ts"
+import * as Format from "../internal/ledgerFormat.ts"
+import * as Metrics from "../internal/metrics.ts"
+import * as Ledger from "../services/Ledger.ts"
+import { type Held, Lock } from "../services/Lock.ts"
+import { type File, Storage, StorageError, type WritableFile } from "../services/Storage.ts"
+import * as StoreFolder from "./StoreFolder.ts"
+
+// options
+
+export interface Options {
+  /** The store's name: a folder below the storage's root. */
+  readonly store: string
+  readonly durability?: Ledger.Durability | undefined
+  /** The bytes at which a segment is sealed and the next one begun. Default: 64 MiB. */
+  readonly segmentSize?: number | undefined
+  /** Makes sealed segments read-only. Default: `false`. */
+  readonly writeProtect?: boolean | undefined
+  /** How long to wait for another process. Default: 5 seconds. */
+  readonly lockTimeout?: Duration.Input | undefined
+  /** When to ask for the lock again, while waiting. */
+  readonly lockWait?: Schedule.Schedule<unknown> | undefined
+  /** Opens without creating, changing or locking anything. Default: `false`. */
+  readonly readOnly?: boolean | undefined
+}
+
+export const defaultSegmentSize = 64 * 1024 * 1024
+
+/** How much is read at a time, going forward. */
+const chunkBytes = 4 * 1024 * 1024
+/** How much is read when probably little or nothing is new. */
+const peekBytes = 64 * 1024
+/** Two lines are read together if no more than so many bytes lie between them. */
+const gapBytes = 4 * 1024
+const maxOpenSegments = 32
+/** So many times a take-over begins again because another one came in between; the waits between them grow. */
+const takeOverTries = 40
+
+// models
+
+/** A segment of the history, as its header describes it. */
+interface Link {
+  readonly number: number
+  readonly header: Format.Header
+  readonly hash: string
+  /** The byte behind the header's line. */
+  readonly start: number
+  /** Where the next segment's header seals it; `undefined` for the newest. */
+  sealed: Format.Previous | undefined
+}
+
+/** The segment that this process appends to. */
+interface Own {
+  readonly number: number
+  readonly file: WritableFile
+  readonly scope: Scope.Closeable
+  /** Where this process began: nothing before that was written by it. */
+  readonly start: Ledger.Cursor
+}
+
+/** What a segment ends with. */
+interface Tail {
+  /** Behind the last commit that a mark confirms. */
+  readonly confirmed: Ledger.Cursor
+  /** Behind the last whole and valid commit. */
+  readonly valid: Ledger.Cursor
+  /** The bytes from `confirmed.end` on: the mark, unconfirmed commits, padding, torn bytes. */
+  readonly rest: Uint8Array
+}
+
+// constructors
+
+export const make = Effect.fnUntraced(function*(options: Options) {
+  const storage = yield* Storage
+  const lock = yield* Lock
+  const { store } = options
+  const readOnly = options.readOnly ?? false
+  const durability = options.durability ?? "sync"
+  const segmentSize = options.segmentSize ?? defaultSegmentSize
+  const writer: Format.Header["writer"] = {
+    id: (yield* Random.nextIntBetween(0, 2 ** 48 - 1)).toString(36),
+    host: hostname(),
+    pid: process.pid
+  }
+  const storeId = yield* StoreFolder.open(store, { readOnly, durability, writer })
+
+  const folder = `${store}/ledger`
+  const pathOf = (segment: number) => `${folder}/${StoreFolder.segmentName(segment)}`
+  const batonOf = (segment: number) => `${folder}/${StoreFolder.batonName(segment)}`
+  const handles = yield* Handles.make<number, File, StorageError>((segment) => storage.openFile(pathOf(segment)), maxOpenSegments)
+  const damaged = (segment: number, offset: number, problem: string, position?: number) =>
+    new Ledger.LedgerDamaged({ file: pathOf(segment), offset, problem, ...(position ? { position: position as never } : {}) })
+
+  /** The history's segments, oldest first. */
+  const links: Array<Link> = []
+
+  // reading ------------------------------------------------------------------------------------------------------------
+
+  const bytesOf = (segment: number, offset: number, length: number): Effect.Effect<Uint8Array, StorageError> =>
+    handles.use(segment, (file) => file.read(offset, length))
+
+  const segmentNumbers = Effect.map(storage.list(folder), (entries) => {
+    const numbers: Array<number> = []
+    for (const { name } of entries) if (/^\d{10}\.jsonl$/.test(name)) numbers.push(parseInt(name, 10))
+    return numbers.sort((a, b) => b - a)
+  })
+
+  /** A segment's header: `undefined` if the segment is void. */
+  const headerOf = Effect.fnUntraced(function*(segment: number) {
+    const bytes = yield* bytesOf(segment, 0, Format.headerBytes)
+    const parsed = Format.parseHeader(bytes)
+    switch (parsed._tag) {
+      case "Unsupported":
+        return yield* new Ledger.LedgerUnsupported({ file: pathOf(segment), problem: parsed.problem })
+      case "Void":
+        // A void segment holds a part of a header at the most: nothing was ever confirmed in it.
+        if (Format.lastConfirmed(bytes) !== undefined || bytes.length >= Format.headerBytes) {
+          return yield* damaged(segment, 0, `${parsed.problem}, in a segment that was in use`)
+        }
+        return undefined
+      case "Header":
+        if (parsed.header.segment !== segment) {
+          return yield* damaged(segment, 0, `the header is that of segment ${parsed.header.segment}`)
+        }
+        if (parsed.header.store !== storeId) return yield* damaged(segment, 0, "the segment belongs to another store")
+        return parsed
+    }
+  })
+  type ParsedHeader = Extract<Format.ParsedHeader, { readonly _tag: "Header" }>
+
+  const linkOf = (parsed: ParsedHeader): Link => ({
+    number: parsed.header.segment,
+    header: parsed.header,
+    hash: parsed.hash,
+    start: parsed.end,
+    sealed: undefined
+  })
+  const startOf = (link: Link): Ledger.Cursor => ({
+    segment: link.number,
+    end: link.start,
+    position: link.header.first - 1,
+    hash: link.hash
+  })
+
+  /** The newest segment above `floor` whose header is confirmed. */
+  const newestConfirmed = Effect.fnUntraced(function*(floor: number) {
+    for (const number of yield* segmentNumbers) {
+      if (number <= floor) break
+      const parsed = yield* headerOf(number)
+      if (parsed?.confirmed) return parsed
+    }
+    return undefined
+  })
+
+  /** The links from `newest` down to the one that follows `floor`, oldest first. `floor` 0: all there are. */
+  const linksDownTo = Effect.fnUntraced(function*(newest: ParsedHeader, floor: number) {
+    const links = [linkOf(newest)]
+    for (;;) {
+      const link = links[0]!
+      const previous = link.header.previous
+      if (previous === null) {
+        if (floor === 0) return links
+        return yield* damaged(link.number, 0, `the header leads past segment ${floor}, which belongs to the history`)
+      }
+      if (previous.segment === floor) return links
+      if (previous.segment < floor || previous.segment >= link.number) {
+        return yield* damaged(link.number, 0, `the header names segment ${previous.segment} as the one before it`)
+      }
+      const parsed = yield* headerOf(previous.segment).pipe(
+        // archived: the history begins at its oldest `previous`
+        Effect.catchTag("StorageError", (error) =>
+          error.reason === "NotFound" && floor === 0 ? Effect.succeed("archived" as const) : Effect.fail(error))
+      )
+      if (parsed === "archived") return links
+      if (parsed === undefined) return yield* damaged(previous.segment, 0, "the header of a sealed segment is void")
+      const older = linkOf(parsed)
+      older.sealed = previous
+      links.unshift(older)
+    }
+  })
+
+  /** What a segment ends with, found from its end backwards. */
+  const tailOf = Effect.fnUntraced(function*(link: Link, headerConfirmed: boolean) {
+    const size = yield* handles.use(link.number, (file) => file.size)
+    let confirmed: Ledger.Cursor | undefined
+    // Without syncs a mark says that the commit was written, not that all before it survived: only the longest valid prefix counts.
+    if (link.header.durability === "os") {
+      confirmed = startOf(link)
+      for (;;) {
+        const taken: ReadonlyArray<Ledger.Commit> = yield* forward(confirmed, undefined, true)
+        if (taken.length === 0) break
+        confirmed = taken.at(-1)!.cursor
+      }
+    }
+    for (let length = peekBytes; confirmed === undefined; length *= 4) {
+      const from = Math.max(link.start - 1, size - length)
+      const found = Format.lastConfirmed(yield* bytesOf(link.number, from, size - from))
+      if (found !== undefined && from + found.at > link.start) {
+        confirmed = { segment: link.number, end: from + found.at, position: found.position, hash: found.hash }
+      } else if (from < link.start) {
+        // nothing but the header is confirmed, and that only perhaps
+        confirmed = startOf(link)
+        if (!headerConfirmed) break
+      }
+    }
+    confirmed ??= startOf(link)
+    const rest = yield* bytesOf(link.number, confirmed.end, Math.max(0, size - confirmed.end))
+    const run = Format.parseRun(rest, confirmed.end, confirmed)
+    const tail: Tail = { confirmed, valid: run.commits.at(-1)?.cursor ?? confirmed, rest }
+    return tail
+  })
+
+  const linkAt = (segment: number) => links.find((link) => link.number === segment)
+
+  /**
+   * The commits behind `from` in its segment, a few megabytes at the most: up to `limit`, which is sealed or known to be confirmed,
+   * or without a limit as far as marks confirm them. Empty if there is nothing (yet).
+   */
+  const forward = Effect.fnUntraced(function*(
+    from: Ledger.Cursor,
+    limit: number | undefined,
+    unsynced = linkAt(from.segment)?.header.durability === "os"
+  ) {
+    let again = false
+    for (let length = limit === undefined ? peekBytes : chunkBytes;; length *= 4) {
+      const wanted = limit === undefined ? length : Math.min(length, limit - from.end)
+      if (wanted <= 0) return []
+      const bytes = yield* bytesOf(from.segment, from.end, wanted)
+      const run = Format.parseRun(bytes, from.end, from)
+      const taken = limit === undefined ? run.commits.slice(0, run.confirmed) : run.commits
+      if (taken.length > 0) return taken
+      const ended = bytes.length < wanted || (limit !== undefined && wanted === limit - from.end)
+      if (run.stop._tag === "Invalid") {
+        const { offset, position, problem } = run.stop
+        if (limit !== undefined) return yield* damaged(from.segment, offset, problem, position)
+        // No mark confirms these bytes: they are torn, or being written at this moment. If one stands behind them, look again
+        // before calling it damage, since a read is not atomic with a write.
+        if (unsynced) return []
+        if (!(yield* hasMarkBehind(from.segment, offset))) return []
+        if (again) return yield* damaged(from.segment, offset, problem, position)
+        again = true
+        length /= 4
+        continue
+      }
+      if (!ended && length <= Format.maxBatchBytes * 2) continue
+      if (limit !== undefined) return yield* damaged(from.segment, from.end, "the segment ends before it was sealed", from.position + 1)
+      return []
+    }
+  })
+
+  /** A torn tail that was searched already, so that it is not searched at each look. */
+  let torn: { readonly segment: number; readonly size: number } | undefined
+
+  const hasMarkBehind = Effect.fnUntraced(function*(segment: number, offset: number) {
+    const size = yield* handles.use(segment, (file) => file.size)
+    if (torn?.segment === segment && torn.size === size) return false
+    for (let end = size; end > offset;) {
+      const from = Math.max(offset, end - 1024 * 1024)
+      if (Format.lastConfirmed(yield* bytesOf(segment, from, end - from)) !== undefined) return true
+      end = from === offset ? offset : from + Format.commitLineBytes
+    }
+    torn = { segment, size }
+    return false
+  })
+
+  // state --------------------------------------------------------------------------------------------------------------
+
+  const opened = yield* newestConfirmed(0)
+  if (opened === undefined) return yield* damaged(1, 0, "no segment has a confirmed header")
+  links.push(...yield* linksDownTo(opened, 0))
+  // damage in old segments must not keep anybody from reading the rest
+  if (!readOnly) yield* Effect.forEach(links.slice(0, -1), (link) => checkSealed(link), { discard: true })
+  /** How far this process knows the history. */
+  let cursor: Ledger.Cursor = (yield* tailOf(links.at(-1)!, true)).confirmed
+  /** Segments above the cursor's that belong to the history, and were not read yet. */
+  let ahead: Array<Link> = []
+  let own: Own | undefined
+  let held: { readonly held: Held; readonly scope: Scope.Closeable } | undefined
+  /** An empty segment of our own whose header found no room on the disk: it is tried again, instead of making another. */
+  let spare: { readonly number: number; readonly file: WritableFile; readonly scope: Scope.Closeable } | undefined
+  let isSpare = false
+  let isDeleted = false
+  /** One change of the state at a time. */
+  const turn = (yield* Semaphore.make(1)).withPermits(1)
+
+  /** Whether the segment ends, where its successor's header says, in the commit that this header continues. */
+  function checkSealed(link: Link) {
+    return Effect.gen(function*() {
+      const sealed = link.sealed!
+      const from = Math.max(0, sealed.length - Format.commitLineBytes)
+      const bytes = yield* bytesOf(link.number, from, sealed.length - from)
+      const last = from + bytes.length === sealed.length
+        ? Format.commitBefore(bytes, bytes.length) ?? (sealed.length === link.start ? startOf(link) : undefined)
+        : undefined
+      if (last === undefined) return yield* damaged(link.number, sealed.length, "no commit ends where the segment was sealed")
+      if (last.hash !== sealed.hash || last.position !== sealed.position) {
+        return yield* damaged(link.number, sealed.length, "the last commit is not the one that the next segment continues")
+      }
+    })
+  }
+
+  const isOwn = Effect.sync(() => own !== undefined && own.number === cursor.segment && cursor.end >= own.start.end)
+
+  const dropOwn = Effect.suspend(() => {
+    if (own === undefined) return Effect.void
+    const { scope } = own
+    own = undefined
+    return Scope.close(scope, Exit.void)
+  })
+
+  const dropLock = Effect.suspend(() => {
+    if (held === undefined) return Effect.void
+    const { scope } = held
+    held = undefined
+    return Scope.close(scope, Exit.void)
+  })
+
+  /** The store is gone, or another one has its name. */
+  const checkDeleted: Effect.Effect<void, Ledger.LedgerError> = Effect.gen(function*() {
+    if (!isDeleted) {
+      const id = yield* StoreFolder.inspect(store).pipe(
+        Effect.provideService(Storage, storage),
+        Effect.catchTag("LedgerUnsupported", () => Effect.succeed(undefined))
+      )
+      isDeleted = id !== storeId
+    }
+    if (isDeleted) return yield* new Ledger.LedgerDeleted()
+  })
+  const isGone = (segment: number) =>
+    own?.number === segment
+      ? Effect.map(own.file.isCurrent, (current) => !current)
+      : handles.use(segment, (file) => Effect.map(file.isCurrent, (current) => !current))
+
+  // following ----------------------------------------------------------------------------------------------------------
+
+  const isBehind = Effect.gen(function*() {
+    const { end, segment } = cursor
+    if (ahead.length > 0 || (yield* storage.exists(pathOf(segment + 1)))) return true
+    if (yield* isGone(segment)) return yield* Effect.as(checkDeleted, true)
+    if (own?.number === segment) return false
+    // the mark stands at `end`; what comes behind it begins with a brace
+    const peek = yield* bytesOf(segment, end, 2)
+    return peek[1] === 0x7b
+  })
+
+  const refresh = Effect.gen(function*() {
+    for (;;) {
+      const sealed = ahead[0]?.header.previous
+      const taken = yield* forward(cursor, sealed?.length)
+      if (taken.length > 0) {
+        cursor = taken.at(-1)!.cursor
+        return taken
+      }
+      if (sealed) {
+        if (cursor.end !== sealed.length || cursor.hash !== sealed.hash || cursor.position !== sealed.position) {
+          return yield* damaged(cursor.segment, cursor.end, "the history that was read is not the one that the next segment continues")
+        }
+        links.at(-1)!.sealed = sealed
+        const next = ahead.shift()!
+        links.push(next)
+        cursor = startOf(next)
+        continue
+      }
+      if (!(yield* storage.exists(pathOf(cursor.segment + 1)))) {
+        if (yield* isGone(cursor.segment)) yield* checkDeleted
+        return []
+      }
+      const newest = yield* newestConfirmed(cursor.segment)
+      if (newest === undefined) return []
+      // somebody took over: what this process held is sealed
+      if (own !== undefined && newest.header.segment > own.number) yield* dropOwn
+      ahead = yield* linksDownTo(newest, cursor.segment)
+      const length = ahead[0]!.header.previous!.length
+      if (length < cursor.end) {
+        return yield* damaged(cursor.segment, length, "the segment was sealed before its confirmed end")
+      }
+    }
+  })
+
+  // taking over --------------------------------------------------------------------------------------------------------
+
+  /** Whether the whole rest of a segment is its mark and padding. */
+  const isPadding = (tail: Tail) => tail.rest[0] === 0x20 && tail.rest.subarray(1).every((byte) => byte === 0x0a)
+
+  /** Carries on in the newest segment, if its last owner left the baton there and nothing came after. */
+  const carryOn = Effect.gen(function*() {
+    const entries = yield* storage.list(folder)
+    const newest = entries.reduce((max, { name }) => /^\d{10}\.jsonl$/.test(name) ? Math.max(max, parseInt(name, 10)) : max, 0)
+    if (!entries.some(({ name }) => name === StoreFolder.batonName(newest))) return false
+    if (!(yield* storage.claim(batonOf(newest)))) return false
+    const parsed = yield* headerOf(newest)
+    if (parsed === undefined || !parsed.confirmed || parsed.header.durability !== durability) return false
+    const tail = yield* tailOf(linkOf(parsed), true)
+    if (!isPadding(tail) || (yield* storage.exists(pathOf(newest + 1)))) return false
+    const scope = Scope.makeUnsafe()
+    const file = yield* storage.openWritable(pathOf(newest)).pipe(
+      Scope.provide(scope),
+      Effect.onError(() => Scope.close(scope, Exit.void))
+    )
+    own = { number: newest, file, scope, start: tail.confirmed }
+    return true
+  })
+
+  /**
+   * Begins a segment of our own behind all that is valid. With `sealAt`, a failed segment of our own is sealed there instead; then
+   * the answer is `false` if somebody else was first.
+   */
+  const takeOver = Effect.fnUntraced(function*(sealAt?: Ledger.Cursor) {
+    yield* dropOwn
+    for (let tries = 1; tries <= takeOverTries; tries++) {
+      if (tries > 1) yield* Effect.sleep((yield* Random.nextIntBetween(1, 2 + tries)))
+      // 1. create
+      const highest = (yield* segmentNumbers)[0]
+      if (highest === undefined) return yield* Effect.andThen(checkDeleted, damaged(1, 0, "all segments are missing"))
+      if (sealAt !== undefined && highest !== sealAt.segment && highest !== spare?.number) return false
+      const scope = spare?.number === highest ? spare.scope : Scope.makeUnsafe()
+      const number = spare?.number === highest ? highest : highest + 1
+      const file = spare?.number === highest
+        ? spare.file
+        : yield* storage.createFile(pathOf(number)).pipe(
+          Scope.provide(scope),
+          Effect.catchTag("StorageError", (error) =>
+            error.reason === "AlreadyExists" ? Effect.succeed(undefined) : Effect.fail(error))
+        )
+      if (file === undefined) continue
+      spare = undefined
+      isSpare = false
+      const done = yield* begin(number, file, sealAt).pipe(
+        Effect.onExit((exit) => {
+          if (Exit.isSuccess(exit) && exit.value !== undefined) return Effect.void
+          if (Exit.isFailure(exit) && isSpare) {
+            spare = { number, file, scope }
+            return Effect.void
+          }
+          return Scope.close(scope, Exit.void)
+        })
+      )
+      if (done === undefined) continue
+      own = { number, file, scope, start: done }
+      yield* Metric.update(Metrics.takeovers, 1)
+      return true
+    }
+    return yield* new StorageError({ operation: "takeOver", path: folder, reason: "AlreadyExists" })
+  })
+
+  /** Steps 2 to 7, in a segment that this process just created. `undefined`: another one was created meanwhile. */
+  const begin = Effect.fnUntraced(function*(number: number, file: WritableFile, sealAt: Ledger.Cursor | undefined) {
+    // 2. only now read what is there
+    let base: ParsedHeader | undefined
+    for (const lower of yield* segmentNumbers) {
+      if (lower >= number) continue
+      base = yield* headerOf(lower)
+      if (base !== undefined) break
+    }
+    if (base === undefined) return yield* damaged(1, 0, "no segment has a valid header")
+    const link = linkOf(base)
+    let end: Ledger.Cursor
+    if (sealAt !== undefined && link.number === sealAt.segment) {
+      end = sealAt
+      if (durability === "os") yield* syncSegment(link.number)
+    } else {
+      const tail = yield* tailOf(link, base.confirmed)
+      end = tail.valid
+      const left = tail.rest.subarray(end.end - tail.confirmed.end).findLastIndex((byte) => byte !== 0x0a && byte !== 0x20) + 1
+      if (left > 0) {
+        yield* Effect.logWarning(
+          `${pathOf(link.number)}: ${left} bytes behind byte ${end.end} are left out, of a commit that was in flight when its writer stopped`
+        )
+      }
+      // 3. The same bytes again: a page that a failed sync left looking clean becomes dirty. Then they are durable.
+      const from = base.confirmed ? tail.confirmed.end : 0
+      yield* Effect.scoped(Effect.gen(function*() {
+        const older = yield* storage.openWritable(pathOf(link.number)).pipe(
+          Effect.tapError(() => storage.protect(pathOf(link.number), false).pipe(Effect.ignore)),
+          Effect.retry({ times: 1, while: (error) => error.reason === "Permission" })
+        )
+        if (end.end > from) yield* older.write(from, yield* older.read(from, end.end - from))
+        yield* older.sync
+      }))
+    }
+    // 4.
+    yield* storage.syncDirectory(folder)
+    // 5.
+    const header = Format.encodeHeader({
+      format: Format.format,
+      features: [],
+      store: storeId,
+      segment: number,
+      algorithm: Format.algorithm,
+      durability,
+      writer,
+      time: new Date(yield* Clock.currentTimeMillis).toISOString(),
+      first: end.position + 1,
+      previous: { segment: end.segment, length: end.end, position: end.position, hash: end.hash }
+    })
+    isSpare = false
+    yield* file.write(0, header.bytes).pipe(
+      Effect.tapError((error) => Effect.sync(() => isSpare = error.reason === "DiskFull"))
+    )
+    yield* file.sync
+    // 6.
+    if (yield* storage.exists(pathOf(number + 1))) return undefined
+    // 7.
+    yield* file.write(header.bytes.length, Format.confirmMark)
+    yield* Effect.ignore(tidy(link.number, end.end))
+    const start: Ledger.Cursor = { segment: number, end: header.bytes.length, position: end.position, hash: header.hash }
+    return start
+  })
+
+  const syncSegment = (segment: number) =>
+    Effect.scoped(Effect.flatMap(storage.openWritable(pathOf(segment)), (file) => file.sync))
+
+  /** House-keeping in a segment that a confirmed header sealed: cut off what does not exist, so that nobody finds it with `grep`. */
+  const tidy = Effect.fnUntraced(function*(segment: number, length: number) {
+    yield* Effect.scoped(Effect.gen(function*() {
+      const file = yield* storage.openWritable(pathOf(segment))
+      if ((yield* file.size) > length + 1) yield* file.truncate(length)
+    }))
+    if (options.writeProtect) yield* storage.protect(pathOf(segment), true)
+  })
+
+  const acquire = Effect.gen(function*() {
+    if (readOnly) return yield* new Ledger.LedgerReadOnly()
+    if (held !== undefined && (yield* held.held.isLost)) yield* dropLock
+    if (held === undefined) {
+      const scope = Scope.makeUnsafe()
+      yield* lock.acquire(`${store}/writer`, { timeout: options.lockTimeout, wait: options.lockWait }).pipe(
+        Scope.provide(scope),
+        Effect.tap((taken) => Effect.sync(() => held = { held: taken, scope })),
+        Effect.onExit((exit) => {
+          if (Exit.isSuccess(exit)) return Effect.void
+          held = undefined
+          return Scope.close(scope, Exit.void)
+        }),
+        Effect.catchTag("StorageError", (error) => Effect.andThen(checkDeleted, Effect.fail(error)))
+      )
+    }
+    if (own !== undefined) return false
+    yield* Effect.gen(function*() {
+      if (!(yield* carryOn)) yield* takeOver()
+    }).pipe(
+      turn,
+      Effect.uninterruptible,
+      Effect.catchTag("StorageError", (error) => Effect.andThen(checkDeleted, Effect.fail(error))),
+      Effect.onError(() => dropLock)
+    )
+    return true
+  })
+
+  // committing ---------------------------------------------------------------------------------------------------------
+
+  const nothing: Ledger.Outcome = { committed: 0, hashes: [], commits: [] }
+
+  const commit = Effect.fnUntraced(function*(batches: Arr.NonEmptyReadonlyArray<Ledger.Batch>) {
+    if (!(yield* isOwn)) return nothing
+    let group = Format.encodeGroup(batches, cursor, cursor.end + 1, yield* Clock.currentTimeMillis)
+    if (cursor.end + group.bytes.length > segmentSize && cursor.end > links.at(-1)!.start) {
+      yield* takeOver()
+      // somebody else's commits came first: they must be seen before anything is decided
+      if (own?.start.position !== cursor.position) return nothing
+      yield* refresh
+      if (!(yield* isOwn)) return nothing
+      group = Format.encodeGroup(batches, cursor, cursor.end + 1, yield* Clock.currentTimeMillis)
+    }
+    const { file, number } = own!
+    const before = cursor
+    const last = group.commits.at(-1)!.cursor
+    const hashes = group.commits.map((made) => made.cursor.hash)
+    // what became of the group, told by the first confirmed header above it
+    const learn = Effect.gen(function*() {
+      const length = yield* verdict(number)
+      if (length === undefined) return undefined
+      const committed = group.commits.filter((made) => made.cursor.end <= length).length
+      const outcome: Ledger.Outcome = { committed, hashes, commits: [] }
+      return outcome
+    })
+    const unknown = (cause: unknown) => new Ledger.CommitOutcomeUnknown({ cause })
+
+    // 1. write, 2. sync. If one fails, the group is not confirmed and never will be: the segment is sealed before it.
+    const written = yield* Effect.exit(
+      Effect.andThen(file.write(before.end + 1, group.bytes), durability === "sync" ? file.sync : Effect.void)
+    )
+    if (Exit.isFailure(written)) {
+      const sealed = yield* Effect.exit(takeOver(before))
+      if (Exit.isFailure(sealed)) return yield* unknown(Cause.squash(written.cause))
+      if (sealed.value) return yield* Effect.failCause(written.cause)
+      return yield* Effect.catchTag(awaitVerdict(learn), "StorageError", unknown)
+    }
+    // 3. look, 4. confirm. If one fails, the group is durable: whoever takes over adopts it.
+    const fenced = yield* Effect.exit(
+      Effect.gen(function*() {
+        if (yield* storage.exists(pathOf(number + 1))) return true
+        if (!(yield* file.isCurrent)) return true
+        yield* file.write(last.end, Format.confirmMark)
+        return false
+      })
+    )
+    if (Exit.isSuccess(fenced) && !fenced.value) {
+      cursor = last
+      const outcome: Ledger.Outcome = { committed: batches.length, hashes, commits: group.commits }
+      return outcome
+    }
+    yield* dropOwn
+    if (Exit.isSuccess(fenced)) yield* checkDeleted
+    return yield* (Exit.isFailure(fenced) ? Effect.andThen(takeOver(), awaitVerdict(learn)) : awaitVerdict(learn)).pipe(
+      Effect.catchTag("StorageError", (error) => Effect.andThen(checkDeleted, Effect.fail(unknown(error))))
+    )
+  })
+
+  /** The length at which the history seals a segment; `undefined` as long as no confirmed header above it tells. */
+  const verdict = Effect.fnUntraced(function*(segment: number) {
+    const newest = yield* newestConfirmed(segment)
+    if (newest === undefined) return undefined
+    const above = yield* linksDownTo(newest, segment)
+    return above[0]!.header.previous!.length
+  })
+
+  /** Waits for the taker to finish, and if it does not, takes over, which tells as well. */
+  const awaitVerdict = Effect.fnUntraced(function*<E>(learn: Effect.Effect<Ledger.Outcome | undefined, E>) {
+    for (let wait = 1; wait <= 64; wait *= 2) {
+      const outcome = yield* learn
+      if (outcome !== undefined) return outcome
+      yield* Effect.sleep(wait)
+    }
+    yield* takeOver()
+    const outcome = yield* learn
+    if (outcome === undefined) return yield* Effect.die("a confirmed header is not found again")
+    return outcome
+  })
+
+  const release = Effect.fnUntraced(function*(last: boolean) {
+    if (own !== undefined && (yield* isOwn)) {
+      if (last && durability === "sync") yield* own.file.sync
+      yield* Effect.scoped(storage.createFile(batonOf(own.number)))
+    }
+  }, (effect) => Effect.ignore(effect).pipe(Effect.andThen(dropOwn), Effect.andThen(dropLock), Effect.uninterruptible, turn))
+
+  // records ------------------------------------------------------------------------------------------------------------
+
+  const read = Effect.fnUntraced(function*(places: ReadonlyArray<Ledger.Place>) {
+    const records = new Array<Ledger.Record>(places.length)
+    for (let i = 0; i < places.length;) {
+      const first = places[i]!
+      let low = first.offset
+      let high = first.offset + first.length
+      let next = i + 1
+      // neighbours, in either direction, are read together
+      for (; next < places.length; next++) {
+        const place = places[next]!
+        const end = place.offset + place.length
+        if (place.segment !== first.segment || place.offset > high + gapBytes || end < low - gapBytes) break
+        if (Math.max(high, end) - Math.min(low, place.offset) > chunkBytes) break
+        low = Math.min(low, place.offset)
+        high = Math.max(high, end)
+      }
+      const bytes = yield* bytesOf(first.segment, low, high - low)
+      for (; i < next; i++) {
+        const place = places[i]!
+        const record = Format.parseRecord(bytes.subarray(place.offset - low, place.offset - low + place.length))
+        if (typeof record === "string") {
+          const position = (place as { readonly position?: number }).position
+          return yield* damaged(place.segment, place.offset, record, position)
+        }
+        records[i] = record
+      }
+    }
+    return records
+  })
+
+  const commitOf = Effect.fnUntraced(function*(place: Ledger.Place) {
+    let at = place.offset + place.length + 1
+    for (let length = peekBytes;;) {
+      const bytes = yield* bytesOf(place.segment, at, length)
+      let from = 0
+      for (let end = bytes.indexOf(0x0a); end >= 0; end = bytes.indexOf(0x0a, from)) {
+        if (Format.isCommitLine(bytes, from, end)) {
+          const found = Format.commitBefore(bytes.subarray(from, end + 1), end + 1 - from)
+          if (found === undefined) return yield* damaged(place.segment, at + from, "the checksum does not fit")
+          return { first: found.first, last: found.position, hash: found.hash }
+        }
+        from = end + 1
+      }
+      if (bytes.length < length) return yield* damaged(place.segment, at + from, "the batch has no commit")
+      if (from === 0) length *= 4
+      at += from
+    }
+  })
+
+  const scan = (from: Ledger.Cursor | undefined): Effect.Effect<Ledger.Scan> =>
+    Effect.sync(() => {
+      let at = from ?? startOf(links[0]!)
+      const next: Effect.Effect<ReadonlyArray<Ledger.Commit>, Ledger.LedgerError> = Effect.gen(function*() {
+        for (;;) {
+          const link = linkAt(at.segment)
+          if (link === undefined) return yield* damaged(at.segment, at.end, "the segment does not belong to the history")
+          const sealed = link.sealed
+          const taken = yield* forward(at, sealed?.length ?? cursor.end)
+          if (taken.length > 0) {
+            at = taken.at(-1)!.cursor
+            return taken
+          }
+          if (sealed === undefined) return []
+          if (at.hash !== sealed.hash || at.position !== sealed.position) {
+            return yield* damaged(at.segment, at.end, "the last commit is not the one that the next segment continues")
+          }
+          at = startOf(links[links.indexOf(link) + 1]!)
+        }
+      })
+      return { next }
+    })
+
+  const holds = Effect.fnUntraced(function*(kept: Ledger.Cursor) {
+    const link = linkAt(kept.segment)
+    if (link === undefined || kept.end < link.start) return false
+    const limit = link.sealed?.length ?? (link.number === cursor.segment ? cursor.end : Infinity)
+    if (kept.end > limit) return false
+    if (kept.end === link.start) return kept.hash === link.hash && kept.position === link.header.first - 1
+    const from = Math.max(0, kept.end - Format.commitLineBytes)
+    const found = Format.commitBefore(yield* bytesOf(kept.segment, from, kept.end - from), kept.end - from)
+    return found !== undefined && found.hash === kept.hash && found.position === kept.position
+  })
+
+  const destroy = Effect.gen(function*() {
+    yield* acquire
+    // a new segment, so that every other writer is fenced
+    yield* Effect.andThen(takeOver(), StoreFolder.destroy(store).pipe(Effect.provideService(Storage, storage))).pipe(turn)
+    isDeleted = true
+    yield* dropOwn
+    yield* dropLock
+  }).pipe(Effect.uninterruptible)
+
+  yield* Effect.addFinalizer(() => release(true))
+
+  return Ledger.Ledger.of({
+    storeId,
+    cursor: Effect.sync(() => cursor),
+    segments: Effect.sync(() =>
+      links.map((link) => ({
+        number: link.number,
+        first: link.header.first,
+        bytes: link.sealed?.length ?? (link.number === cursor.segment ? cursor.end : link.start)
+      }))
+    ),
+    isBehind,
+    refresh: turn(Effect.uninterruptible(refresh)),
+    acquire,
+    shouldRelease: Effect.suspend(() =>
+      held === undefined
+        ? Effect.succeed(false)
+        : Effect.flatMap(held.held.isLost, (lost) => lost ? Effect.succeed(true) : held?.held.isContended ?? Effect.succeed(false))
+    ),
+    release: release(false),
+    commit: (batches) => turn(Effect.uninterruptible(commit(batches))),
+    read,
+    commitOf,
+    scan,
+    holds,
+    destroy
+  })
+})
+
+// layers
+
+export const layer = (
+  options: Options
+): Layer.Layer<Ledger.Ledger, Ledger.LedgerError, Storage | Lock> => Layer.effect(Ledger.Ledger, make(options))

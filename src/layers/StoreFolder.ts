@@ -1,0 +1,139 @@
+/**
+ * A store's folder: made whole by one rename, opened only if it is a store of a format that this version knows, and removed by one
+ * rename as well.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import { newStoreId, type Header } from "../internal/ledgerFormat.ts"
+import * as Format from "../internal/ledgerFormat.ts"
+import { LedgerUnsupported } from "../services/Ledger.ts"
+import { Storage, StorageError } from "../services/Storage.ts"
+
+/** What `store.json` says. */
+interface Description {
+  readonly format: number
+  readonly features: ReadonlyArray<string>
+  readonly id: string
+  readonly name: string
+  /** ISO date. */
+  readonly created: string
+}
+
+export const segmentName = (n: number): string => `${n.toString().padStart(10, "0")}.jsonl`
+export const batonName = (n: number): string => `${n.toString().padStart(10, "0")}.free`
+
+/** Folders that were being made or removed when their process died are removed after so many milliseconds. */
+const leftOverAge = 3_600_000
+
+const description = (store: string) => `${store}/store.json`
+
+/** The id of the store in this folder, or `undefined` where there is none. Refuses what is not a store, or a newer one. */
+export const inspect = Effect.fnUntraced(function*(store: string) {
+  const storage = yield* Storage
+  const bytes = yield* storage.readDocument(description(store))
+  if (bytes === undefined) {
+    const entries = yield* storage.list(store)
+    if (entries.length === 0) return undefined
+    return yield* new LedgerUnsupported({
+      file: store,
+      problem: "the folder holds files but no store.json, so it is no store: give another root or store name"
+    })
+  }
+  const refuse = (problem: string) => new LedgerUnsupported({ file: description(store), problem })
+  const found = yield* Effect.try({
+    try: () => JSON.parse(Buffer.from(bytes).toString("utf8")) as Partial<Description> | null,
+    catch: () => refuse("it is no JSON: the file is damaged, or none of a store")
+  })
+  if (typeof found !== "object" || found === null || typeof found.id !== "string" || !/^[\w-]{8,64}$/.test(found.id)) {
+    return yield* refuse("it does not describe a store: the file is damaged, or none of a store")
+  }
+  if (found.format !== Format.format) {
+    return yield* refuse(
+      `the store has format ${String(found.format)}, and this version reads format ${Format.format}: use a newer version`
+    )
+  }
+  if (!Array.isArray(found.features) || found.features.length > 0) {
+    return yield* refuse(
+      `the store needs the features ${JSON.stringify(found.features)}, which this version does not know: use a newer version`
+    )
+  }
+  return found.id
+})
+
+/** Opens the store, after making it if there is none; returns its id. */
+export const open = Effect.fnUntraced(function*(
+  store: string,
+  options: { readonly readOnly: boolean; readonly durability: Header["durability"]; readonly writer: Header["writer"] }
+) {
+  const storage = yield* Storage
+  const known = yield* inspect(store)
+  if (known !== undefined) {
+    if (!options.readOnly) yield* Effect.ignore(removeLeftOvers(store))
+    return known
+  }
+  if (options.readOnly) return yield* new StorageError({ operation: "open", path: store, reason: "NotFound" })
+  const now = yield* Clock.currentTimeMillis
+  const made = `.${store}.new-${yield* suffix(now)}`
+  const id = newStoreId()
+  yield* storage.makeDirectory(`${made}/ledger`)
+  yield* Effect.scoped(Effect.gen(function*() {
+    const segment = yield* storage.createFile(`${made}/ledger/${segmentName(1)}`)
+    const { bytes } = Format.encodeHeader({
+      format: Format.format,
+      features: [],
+      store: id,
+      segment: 1,
+      algorithm: Format.algorithm,
+      durability: options.durability,
+      writer: options.writer,
+      time: new Date(now).toISOString(),
+      first: 1,
+      previous: null
+    })
+    yield* segment.write(0, bytes)
+    yield* segment.write(bytes.length, Format.confirmMark)
+    yield* segment.sync
+    yield* storage.createFile(`${made}/ledger/${batonName(1)}`)
+  }))
+  yield* storage.syncDirectory(`${made}/ledger`)
+  const text: Description = { format: Format.format, features: [], id, name: store, created: new Date(now).toISOString() }
+  yield* storage.replaceDocument(description(made), Buffer.from(JSON.stringify(text, null, 2) + "\n"), { sync: true })
+  yield* storage.syncDirectory(made)
+  // Of two that make one store at once, the second finds a folder that is not empty, and opens that.
+  const mine = yield* storage.rename(made, store).pipe(
+    Effect.as(true),
+    Effect.catchTag("StorageError", (error) =>
+      error.reason === "AlreadyExists"
+        ? Effect.as(storage.remove(made), false)
+        : Effect.fail(error))
+  )
+  yield* storage.syncDirectory("")
+  if (mine) return id
+  const other = yield* inspect(store)
+  if (other !== undefined) return other
+  return yield* new StorageError({ operation: "open", path: store, reason: "NotFound" })
+})
+
+/** Takes the store out of the way with one rename, then removes it. */
+export const destroy = Effect.fnUntraced(function*(store: string) {
+  const storage = yield* Storage
+  const away = `.${store}.deleted-${yield* suffix(yield* Clock.currentTimeMillis)}`
+  yield* storage.rename(store, away)
+  yield* storage.syncDirectory("")
+  yield* storage.remove(away)
+})
+
+const suffix = (now: number) => Effect.map(Random.nextIntBetween(0, 36 ** 6), (n) => `${now.toString(36)}-${n.toString(36)}`)
+
+const removeLeftOvers = Effect.fnUntraced(function*(store: string) {
+  const storage = yield* Storage
+  const now = yield* Clock.currentTimeMillis
+  for (const { kind, name } of yield* storage.list("")) {
+    for (const prefix of [`.${store}.new-`, `.${store}.deleted-`]) {
+      if (kind !== "directory" || !name.startsWith(prefix)) continue
+      const time = parseInt(name.slice(prefix.length).split("-")[0] ?? "", 36)
+      if (now - time > leftOverAge) yield* storage.remove(name)
+    }
+  }
+})
