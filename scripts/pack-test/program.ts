@@ -1,0 +1,29 @@
+// A program of somebody who installed the package: writes, and reads back after the store was closed and opened again.
+import { Event, EventStore, Opossum, Query, Tag } from "effect-opossum"
+import * as EventStoreModule from "effect-opossum/EventStore"
+import * as Testing from "effect-opossum/testing"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+
+const CourseId = Schema.NonEmptyString.pipe(Tag.as("course"))
+class CourseDefined
+  extends Event.Class<CourseDefined>()("CourseDefined", { courseId: CourseId, capacity: Schema.Int })
+{}
+
+const inStore = Effect.provide(Opossum.layer({ root: process.argv[2]!, store: "courses" }))
+
+const write = EventStore.append(new CourseDefined({ courseId: "maths", capacity: 2 })).pipe(inStore)
+const read = EventStoreModule.read(Query.of(CourseDefined, { course: "maths" })).pipe(inStore)
+
+const program = Effect.gen(function*() {
+  yield* write
+  const { events, head } = yield* read
+  const [first] = events
+  if (events.length !== 1 || first?.event.capacity !== 2 || head !== first.position) {
+    return yield* Effect.die(`read back ${JSON.stringify(events)} at head ${head}`)
+  }
+  if (Object.keys(Testing).length === 0) return yield* Effect.die("effect-opossum/testing is empty")
+  console.log(`read back ${first.type} at position ${first.position}`)
+})
+
+await Effect.runPromise(program)
