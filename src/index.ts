@@ -1,0 +1,12 @@
+/** An embedded event store for Effect: one namespace for each thing. */
+export * as AppendCondition from "./AppendCondition.ts"
+export * as Event from "./Event.ts"
+export * as EventStore from "./services/EventStore.ts"
+export * as EventStoreAdmin from "./services/EventStoreAdmin.ts"
+export * as EventStoreMaintenance from "./services/EventStoreMaintenance.ts"
+export * as Lock from "./services/Lock.ts"
+export * as Metadata from "./Metadata.ts"
+export * as Position from "./Position.ts"
+export * as Query from "./Query.ts"
+export * as Storage from "./services/Storage.ts"
+export * as Tag from "./Tag.ts"

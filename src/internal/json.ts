@@ -1,0 +1,152 @@
+/**
+ * JSON, as it is stored: what cannot be read back as it was written is found before anything is written.
+ *
+ * Plain synchronous functions: they run once for every event.
+ */
+import type * as Schema from "effect/Schema"
+import * as limits from "./limits.ts"
+import { isWellFormed } from "./text.ts"
+
+/** Why a value cannot be stored, and where in it. */
+export interface Problem {
+  /**
+   * - `value`: JSON has no such value (or would change it)
+   * - `nesting`: deeper than `limits.nesting`, or a value that holds itself
+   * - `size`: surely more than `limits.eventBytes`
+   */
+  readonly kind: "value" | "nesting" | "size"
+  /** A JSON path, e.g. `$.items[3].price`. */
+  readonly path: string
+  /** What is wrong, to stand behind the path, e.g. `is NaN`. */
+  readonly problem: string
+}
+
+/** A value that can be stored takes at least so many bytes; more than the bound only if it cannot. */
+export interface Measured {
+  readonly problem: Problem | undefined
+  readonly bytes: number
+}
+
+/** Where the walk stands, kept only while it stands there: a path is put together when something is wrong. */
+const keys: Array<string | number> = []
+let bytes = 0
+let kind: Problem["kind"] = "value"
+
+/**
+ * Looks at a value once, and measures it: the bytes are those of its JSON, less escapes and all but one byte of each
+ * character. Never throws for a value without accessors, and never goes deeper than `limits.nesting`.
+ */
+export const measure = (value: unknown): Measured => {
+  keys.length = 0
+  bytes = 0
+  kind = "value"
+  const problem = walk(value, 0)
+  return { problem: problem === undefined ? undefined : { kind, path: toPath(keys), problem }, bytes }
+}
+
+/** Why a value cannot be stored; `undefined` if it can. */
+export const problem = (value: unknown): Problem | undefined => measure(value).problem
+
+/** As a text: `$.items[3].price is NaN`. */
+export const format = ({ path, problem }: Problem): string => `${path} ${problem}`
+
+const walk = (value: unknown, depth: number): string | undefined => {
+  switch (typeof value) {
+    case "string":
+      bytes += value.length + 2
+      if (!isWellFormed(value)) return "has half of a surrogate pair"
+      return bytes > limits.eventBytes ? tooLarge() : undefined
+    case "number":
+      bytes += 1
+      return Number.isFinite(value) ? undefined : `is ${value}`
+    case "boolean":
+      bytes += 4
+      return undefined
+    case "object":
+      if (value === null) {
+        bytes += 4
+        return undefined
+      }
+      if (depth === limits.nesting) {
+        kind = "nesting"
+        return `is nested deeper than ${limits.nesting} levels (or holds itself)`
+      }
+      // Without this a value that holds another one twice, that one a third one twice, ... is walked for ever.
+      bytes += 2
+      if (bytes > limits.eventBytes) return tooLarge()
+      return Array.isArray(value) ? walkArray(value, depth) : walkObject(value, depth)
+    case "undefined":
+      return "is undefined"
+    default:
+      return `is a ${typeof value}`
+  }
+}
+
+const walkArray = (array: ReadonlyArray<unknown>, depth: number): string | undefined => {
+  bytes += array.length > 1 ? array.length - 1 : 0
+  for (let i = 0; i < array.length; i++) {
+    // A hole reads as `undefined`, and is named so.
+    keys[depth] = i
+    const problem = walk(array[i], depth + 1)
+    if (problem !== undefined) return problem
+  }
+  keys.length = depth
+  return undefined
+}
+
+const walkObject = (object: object, depth: number): string | undefined => {
+  const proto = Object.getPrototypeOf(object) as object | null
+  // Plain in whatever realm it was made: `Object.prototype` is what has no prototype itself.
+  if (proto !== null && Object.getPrototypeOf(proto) !== null) {
+    const name: unknown = (object as { constructor?: { name?: unknown } }).constructor?.name
+    return `is no plain object but a ${typeof name === "string" && name !== "" ? name : "class's instance"}`
+  }
+  if (Object.getOwnPropertySymbols(object).length > 0) return "has a symbol as a key"
+  // Own keys alone, and so also `__proto__` where it is data.
+  const names = Object.keys(object)
+  bytes += names.length > 1 ? names.length - 1 : 0
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i]!
+    keys[depth] = name
+    bytes += name.length + 3
+    if (!isWellFormed(name)) return "has half of a surrogate pair in its key"
+    const problem = walk((object as { readonly [key: string]: unknown })[name], depth + 1)
+    if (problem !== undefined) return problem
+  }
+  keys.length = depth
+  return undefined
+}
+
+const tooLarge = (): string => {
+  kind = "size"
+  return `is past the bound of ${limits.eventBytes} bytes for an event`
+}
+
+const identifier = /^[\p{L}_$][\p{L}\p{N}_$]*$/u
+
+const toPath = (keys: ReadonlyArray<string | number>): string =>
+  keys.reduce<string>(
+    (path, key) =>
+      typeof key === "number" ? `${path}[${key}]` : identifier.test(key) ? `${path}.${key}` : `${path}[${JSON.stringify(key)}]`,
+    "$"
+  )
+
+/** Whether two JSON values are the same data: an object's order of keys does not matter, `-0` is `0`. */
+export const equals = (a: Schema.Json | undefined, b: Schema.Json | undefined): boolean => {
+  if (a === b) return true
+  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false
+  if (Array.isArray(a)) {
+    if (!Array.isArray(b) || a.length !== b.length) return false
+    for (let i = 0; i < a.length; i++) if (!equals(a[i], b[i])) return false
+    return true
+  }
+  if (Array.isArray(b)) return false
+  const left = a as Schema.JsonObject
+  const right = b as Schema.JsonObject
+  const names = Object.keys(left)
+  if (names.length !== Object.keys(right).length) return false
+  for (const name of names) {
+    if (!Object.hasOwn(right, name) || !equals(left[name], right[name])) return false
+  }
+  return true
+}

@@ -1,0 +1,53 @@
+/**
+ * What a store counts, by Effect's metrics: whoever wants them exports them.
+ *
+ * Unit and meaning stand in each description. All are per process; a store's own are told apart by `Metric.withAttributes`.
+ */
+import * as Metric from "effect/Metric"
+
+/** Events appended and acknowledged by this process; retries that found their events stored do not count. */
+export const eventsAppended = Metric.counter("opossum_events_appended", {
+  description: "Events appended by this process (events)",
+  incremental: true
+})
+
+/** Events handed to readers, subscribers among them, as often as they were read. */
+export const eventsRead = Metric.counter("opossum_events_read", {
+  description: "Events read by this process (events)",
+  incremental: true
+})
+
+/** Appends that failed with `AppendConditionFailed`. */
+export const appendConflicts = Metric.counter("opossum_append_conflicts", {
+  description: "Appends whose condition failed (appends)",
+  incremental: true
+})
+
+/** How many events were written and synced together, in one commit or one group of commits. */
+export const commitSize = Metric.histogram("opossum_commit_size", {
+  description: "Events written by one write and one sync (events)",
+  boundaries: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
+})
+
+/** From the beginning of the write to the confirmation. */
+export const commitDuration = Metric.histogram("opossum_commit_duration", {
+  description: "Time to write, sync and confirm a commit (milliseconds)",
+  boundaries: [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+})
+
+/** How long a writer waited for the right to write. */
+export const lockWait = Metric.histogram("opossum_lock_wait", {
+  description: "Time waited for the store's lock (milliseconds)",
+  boundaries: [0.1, 0.5, 1, 5, 10, 50, 100, 200, 500, 1000, 2000, 5000]
+})
+
+/** Segments taken over from an owner that did not stop in order. */
+export const takeovers = Metric.counter("opossum_takeovers", {
+  description: "Take-overs of the ledger from another writer (take-overs)",
+  incremental: true
+})
+
+/** How far the readable event files are behind the ledger. */
+export const mirrorLag = Metric.gauge("opossum_mirror_lag", {
+  description: "Committed positions that have no event file yet (positions)"
+})
