@@ -4,7 +4,7 @@
  *
  * `node scripts/exports.ts` writes package.json; with `--check` it only says whether package.json is as it should be.
  */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { basename, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import { importsOf } from "./imports.ts"
@@ -45,7 +45,8 @@ export const exportMap = (
   const exported = new Set(names.values())
   for (const file of modules) {
     if (!exported.has(file)) {
-      problems.push(`${file} is not exported by src/index.ts: export it, or move it to src/internal`)
+      problems.push(`${file} is not exported by src/index.ts: export it, or say @internal in its header`)
+    }
     }
   }
   const map: { [name: string]: Target | string } = {
@@ -57,13 +58,15 @@ export const exportMap = (
   return { map, problems }
 }
 
+/** Whether a module's header, its first comment, says that it is for the package alone. */
+export const isInternal = (source: string): boolean => /^\s*\/\*\*(?:(?!\*\/)[^])*@internal/.test(source)
+
 const publicModules = (root: string): ReadonlyArray<string> =>
   ["src", "src/services", "src/layers"].flatMap((room) =>
-    existsSync(resolve(root, room))
-      ? readdirSync(resolve(root, room))
-        .filter((name) => name.endsWith(".ts") && name !== "index.ts")
-        .map((name) => `${room}/${name}`)
-      : []
+    readdirSync(resolve(root, room))
+      .map((name) => `${room}/${name}`)
+      .filter((file) => file.endsWith(".ts") && file !== "src/index.ts")
+      .filter((file) => !isInternal(readFileSync(resolve(root, file), "utf8")))
   )
 
 const main = (root: string, check: boolean): number => {
