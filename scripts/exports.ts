@@ -47,7 +47,6 @@ export const exportMap = (
     if (!exported.has(file)) {
       problems.push(`${file} is not exported by src/index.ts: export it, or say @internal in its header`)
     }
-    }
   }
   const map: { [name: string]: Target | string } = {
     ".": target("src/index.ts"),
