@@ -1,5 +1,5 @@
 /**
- * Every TypeScript block of the documentation compiles, and those marked `run` run.
+ * Every TypeScript block of the documentation, and of the comments in `src`, compiles, and those marked `run` run.
  *
  *     ```ts                      type-checked
  *     ```ts run                  and run; a block with the tag `output` after it holds what it prints
@@ -56,7 +56,7 @@ const blocksOf = (page: string, text: string): ReadonlyArray<Block> => {
     if (!["", "run", "skip-check"].includes(tag)) throw new Error(`${page}:${start}: there is no tag ${tag}`)
     if (tag === "skip-check" && rest.length === 0) throw new Error(`${page}:${start}: say why the block is not checked`)
     const name = /^\/\/ file: ([\w-]+\.ts)\s*$/m.exec(code.split("\n")[0]!)?.[1] ?? `line-${start + 1}.ts`
-    const file = join(page.replace(/\.md$/, ""), name)
+    const file = join(page.replace(/\.\w+$/, ""), name)
     if (out.some((block) => block.file === file)) throw new Error(`${page}:${start}: there is a ${name} already`)
     out.push({
       page,
@@ -70,6 +70,10 @@ const blocksOf = (page: string, text: string): ReadonlyArray<Block> => {
   }
   return out
 }
+
+/** What a source's comments say, line by line, as a page. */
+const commentsOf = (source: string): string =>
+  source.split("\n").map((line) => /^\s*\* ?(.*)$/.exec(line)?.[1] ?? "").join("\n")
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -129,7 +133,11 @@ const inFolder = async <A>(name: string, blocks: ReadonlyArray<Block>, use: (fol
 
 describe("the documentation", () => {
   const pages = globSync(["*.md", "docs/**/*.md"], { cwd: root }).sort()
-  const blocks = pages.flatMap((page) => blocksOf(page, readFileSync(join(root, page), "utf8")))
+  const read = (page: string) => readFileSync(join(root, page), "utf8")
+  const blocks = [
+    ...pages.flatMap((page) => blocksOf(page, read(page))),
+    ...globSync("src/**/*.ts", { cwd: root }).sort().flatMap((file) => blocksOf(file, commentsOf(read(file))))
+  ]
   const folder = join(root, ".tmp", `docs-${process.pid}`)
 
   beforeAll(() => write(folder, blocks))
@@ -198,6 +206,14 @@ describe("what checks the documentation", () => {
     assert.strictEqual(said[1], "it printed:\none\n")
     assert.include(said[2]!, "on purpose")
   }, 120_000)
+
+  it("finds blocks in comments, at their lines", () => {
+    const source = ["/** One. */", "const a = `", "```ts", "`", "/**", " * ```ts", " *   const b = 1", " * ```", " */"]
+    const [block, ...others] = blocksOf("src/Tag.ts", commentsOf(source.join("\n")))
+    assert.deepStrictEqual(others, [])
+    assert.strictEqual(block?.code, "  const b = 1")
+    assert.strictEqual(block?.file, "src/Tag/line-7.ts")
+  })
 
   const refused = (what: string, words: string, ...lines: ReadonlyArray<string>) =>
     it(`refuses ${what}`, () => {
