@@ -240,7 +240,7 @@ export class MemoryFileSystem {
   protected removeEntry(directory: Directory, name: string): void {
     const node = directory.entries.get(name)
     if (node?.kind === "directory") {
-      for (const below of [...node.entries.keys()]) this.removeEntry(node, below)
+      for (const below of node.entries.keys()) this.removeEntry(node, below)
     }
     this.unlink(directory, name)
   }
