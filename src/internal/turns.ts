@@ -39,7 +39,8 @@ export class Turns {
       if (Duration.isZero(timeout)) return Effect.succeed(false)
       const waiter: Waiter = { granted: false, turn: Deferred.makeUnsafe() }
       this.waiters.push(waiter)
-      return restore(Effect.timeoutOption(Deferred.await(waiter.turn), timeout)).pipe(
+      // The yield keeps a row of hand-overs off one stack: `leave` runs the next fiber up to there before it returns.
+      return restore(Effect.timeoutOption(Effect.andThen(Deferred.await(waiter.turn), Effect.yieldNow), timeout)).pipe(
         // The place may be handed over in the very moment in which the wait ends otherwise: it must not be lost with it.
         Effect.onExit((exit) =>
           Effect.sync(() => {
