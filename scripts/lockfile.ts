@@ -30,8 +30,13 @@ export const platformOf = (name: string): Pick<Entry, "cpu" | "os" | "libc"> | u
   const os = part(/[-/](aix|android|darwin|freebsd|linux|netbsd|openbsd|openharmony|sunos|win32)(?=-|$)/)
   const cpu = part(/-(arm64|arm|ia32|loong64|ppc64|riscv64|s390x|x64)(?=-|$)/)
   if (os === undefined || cpu === undefined) return undefined
-  const libc = os !== "linux" ? undefined
-    : /-musl/.test(name) ? "musl" : /-(gnu|glibc)/.test(name) ? "glibc" : undefined
+  const libc = os !== "linux" ?
+    undefined
+    : /-musl/.test(name)
+    ? "musl"
+    : /-(gnu|glibc)/.test(name)
+    ? "glibc"
+    : undefined
   return { cpu: [cpu], ...(libc === undefined ? {} : { libc: [libc] }), os: [os] }
 }
 
