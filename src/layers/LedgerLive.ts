@@ -357,7 +357,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const { end, segment } = cursor
     if (ahead.length > 0 || (yield* storage.exists(pathOf(segment + 1)))) return true
     if (yield* isGone(segment)) return yield* Effect.as(checkDeleted, true)
-    if (own?.number === segment) return false
+    if (yield* isOwn) return false
     // the mark stands at `end`; what comes behind it begins with a brace
     const peek = yield* bytesOf(segment, end, 2)
     return peek[1] === 0x7b

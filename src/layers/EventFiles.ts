@@ -1,0 +1,265 @@
+/**
+ * The readable copy of each event, one JSON file per event. It follows the ledger at its own speed and is never in an append's way.
+ *
+ * A file is a function of the event's confirmed ledger line alone and is made by one rename, so it does not matter who makes it, or
+ * how often. One process at a time does, from a checkpoint on.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import * as Metric from "effect/Metric"
+import * as Scope from "effect/Scope"
+import * as Host from "../internal/host.ts"
+import * as Metrics from "../internal/metrics.ts"
+import type { Position } from "../Position.ts"
+import * as EventStore from "../services/EventStore.ts"
+import { Index } from "../services/Index.ts"
+import { type Cursor, type EventRecord, Ledger, type LedgerError, type Place, type Record } from "../services/Ledger.ts"
+import { Lock } from "../services/Lock.ts"
+import { Storage } from "../services/Storage.ts"
+import { type History, toStoreError } from "./History.ts"
+
+// options
+
+export interface Options {
+  readonly store: string
+  readonly enabled: boolean
+  readonly writeProtect: boolean
+}
+
+/** So many files are made before the checkpoint moves. */
+const filesPerStep = 256
+/** Files in one folder, since folders with very many names are slow to list. */
+const filesPerFolder = 1000
+/** How long a process waits before it asks again whether it may make files, in milliseconds. */
+const retryInterval = 250
+/** How long closing waits for files that are missing, in milliseconds. */
+const closingTime = 1000
+
+// models
+
+export interface EventFiles {
+  readonly position: Effect.Effect<Position | undefined, EventStore.EventStoreError>
+  readonly waitFor: (position: Position) => Effect.Effect<void, EventStore.EventStoreError>
+  /** Says that there is something new. */
+  readonly wake: () => void
+}
+
+/** `events/checkpoint.json` */
+interface Checkpoint {
+  readonly store: string
+  /** The last position that has its file, and where its commit ends. */
+  readonly cursor: Cursor
+  /** The machine's start during which these files were made, and the cursor at its beginning: see `since`. */
+  readonly boot: string | null
+  readonly since: Cursor | null
+}
+
+const readme = `One file per event, for reading: open them, search them, look at their dates.
+
+They are copies. The record of events is ../ledger, and what is changed or removed here changes nothing there.
+Tags that were added to an event later stand beside it, in <position>.tags.json.
+`
+
+const pad = (n: number, digits: number) => n.toString().padStart(digits, "0")
+const folderOf = (position: number) => pad(Math.floor(position / filesPerFolder), 7)
+const fileOf = (position: number) => `${folderOf(position)}/${pad(position, 10)}`
+
+const encode = (json: unknown): Uint8Array => Buffer.from(JSON.stringify(json, null, 2) + "\n")
+
+const eventJson = ({ data, metadata, position, tags, type, version }: EventRecord) =>
+  encode({ position, type, version, tags, metadata, data })
+
+// constructors
+
+export const make = (
+  history: History,
+  options: Options
+): Effect.Effect<EventFiles, never, Ledger | Index | Lock | Storage | Scope.Scope> =>
+  Effect.gen(function*() {
+    const ledger = yield* Ledger
+    const index = yield* Index
+    const lock = yield* Lock
+    const storage = yield* Storage
+    const root = `${options.store}/events`
+    const checkpoint = `${root}/checkpoint.json`
+    const boot = Host.thisProcess.boot ?? null
+
+    const news = Latch.makeUnsafe(true)
+    const waiters = new Set<{ readonly position: number; readonly deferred: Deferred.Deferred<void, EventStore.EventStoreError> }>()
+    let reached = 0
+
+    const reach = (position: number) => {
+      reached = position
+      for (const waiter of waiters) {
+        if (waiter.position > position) continue
+        waiters.delete(waiter)
+        Deferred.doneUnsafe(waiter.deferred, Effect.void)
+      }
+    }
+
+    /** The checkpoint, if it is one of this very history. */
+    const readCheckpoint = Effect.gen(function*() {
+      const bytes = yield* storage.readDocument(checkpoint)
+      if (bytes === undefined) return undefined
+      const found = yield* Effect.try({
+        try: () => JSON.parse(Buffer.from(bytes).toString("utf8")) as Checkpoint,
+        catch: () => undefined
+      }).pipe(Effect.catch(() => Effect.succeed(undefined)))
+      if (found?.store !== ledger.storeId || typeof found.cursor !== "object") return undefined
+      return (yield* ledger.holds(found.cursor)) ? found : undefined
+    })
+
+    /**
+     * Where to go on. Files are not synced: after a start of the machine those made since the start before are made again, since
+     * it may have been a power loss that ended it.
+     */
+    const whereToBegin = Effect.gen(function*() {
+      const found = yield* readCheckpoint
+      if (found === undefined) return { cursor: undefined, since: null }
+      if (found.boot === boot) return { cursor: found.cursor, since: found.since }
+      const cursor = found.since !== null && (yield* ledger.holds(found.since)) ? found.since : undefined
+      return { cursor, since: cursor ?? null }
+    })
+
+    const writeTags = Effect.fnUntraced(function*(target: Position, head: number) {
+      const tags = (yield* index.addedTags([target], head)).get(target)
+      if (tags === undefined) return
+      yield* storage.makeDirectory(`${root}/${folderOf(target)}`)
+      yield* storage.replaceDocument(`${root}/${fileOf(target)}.tags.json`, encode({ position: target, tags }), { sync: false })
+    })
+
+    const write = Effect.fnUntraced(function*(record: Record, modified: number) {
+      if (record.kind === "tags") {
+        for (const target of record.targets) yield* writeTags(target.position, record.position)
+        return
+      }
+      yield* storage.replaceDocument(`${root}/${fileOf(record.position)}.json`, eventJson(record), {
+        sync: false,
+        modified,
+        readOnly: options.writeProtect
+      })
+    })
+
+    /** Makes the missing files, as long as there are any. */
+    const followLedger = Effect.gen(function*() {
+      yield* storage.makeDirectory(root)
+      yield* lock.acquire(`${root}/mirror`, { timeout: 0 })
+      yield* storage.replaceDocument(`${root}/README.txt`, Buffer.from(readme), { sync: false })
+      const begin = yield* whereToBegin
+      const scan = yield* ledger.scan(begin.cursor)
+      let { since } = begin
+      let cursor = begin.cursor
+      let folder = ""
+      reach(cursor?.position ?? 0)
+      const save = Effect.suspend(() => {
+        if (cursor === undefined) return Effect.void
+        since ??= cursor
+        const text: Checkpoint = { store: ledger.storeId, cursor, boot, since }
+        reach(cursor.position)
+        return Effect.andThen(
+          storage.replaceDocument(checkpoint, encode(text), { sync: false }),
+          Metric.update(Metrics.mirrorLag, history.known().position - cursor.position)
+        )
+      })
+      for (;;) {
+        const commits = yield* scan.next
+        if (commits.length === 0) {
+          news.closeUnsafe()
+          if (history.known().position > (cursor?.position ?? 0)) continue
+          yield* Effect.timeoutOption(news.await, retryInterval)
+          yield* history.catchUp
+          continue
+        }
+        let made = 0
+        for (const commit of commits) {
+          for (let i = 0; i < commit.entries.length; i += filesPerStep) {
+            const entries = commit.entries.slice(i, i + filesPerStep)
+            const records = yield* ledger.read(entries as ReadonlyArray<Place>)
+            for (const record of records) {
+              const next = folderOf(record.position)
+              if (next !== folder) yield* storage.makeDirectory(`${root}/${folder = next}`)
+              yield* write(record, commit.time)
+              // other fibers, appends above all, come first
+              if (++made % 16 === 0) yield* Effect.yieldNow
+            }
+          }
+          cursor = commit.cursor
+          if (made >= filesPerStep) {
+            yield* save
+            made = 0
+          }
+        }
+        yield* save
+      }
+    })
+
+    /** What another process reached, which makes the files at present. */
+    const watchOther = Effect.gen(function*() {
+      const found = yield* readCheckpoint
+      if (found !== undefined && found.cursor.position > reached) reach(found.cursor.position)
+    })
+
+    let failure: LedgerError | undefined
+    const run = Effect.gen(function*() {
+      for (;;) {
+        // no store without events has a folder for them
+        while (history.known().position === 0) {
+          news.closeUnsafe()
+          yield* Effect.timeoutOption(news.await, retryInterval)
+          if (waiters.size > 0) yield* history.catchUp
+        }
+        const exit = yield* Effect.exit(Effect.scoped(followLedger))
+        if (Exit.isFailure(exit)) {
+          const error = Exit.findErrorOption(exit)
+          if (error._tag === "None") return yield* exit
+          // Somebody else makes them. Everything else is told once, and tried again: an append never fails because of it.
+          if (error.value._tag === "LockTimeout") yield* watchOther
+          else {
+            if (failure?.message !== error.value.message) {
+              yield* Effect.logWarning(`event files are not written for the time being: ${error.value.message}`)
+            }
+            failure = error.value
+          }
+        }
+        yield* Effect.sleep(retryInterval)
+      }
+    })
+
+    if (options.enabled) {
+      const fiber = yield* Effect.forkScoped(Effect.ignore(run))
+      // registered last, so it runs first: a moment for what is missing
+      yield* Effect.addFinalizer(() =>
+        Effect.suspend(() => {
+          const known = history.known().position
+          if (reached >= known || failure !== undefined || fiber.pollUnsafe() !== undefined) return Effect.void
+          const waiter = { position: known, deferred: Deferred.makeUnsafe<void, EventStore.EventStoreError>() }
+          waiters.add(waiter)
+          news.openUnsafe()
+          return Effect.ignore(Effect.timeoutOption(Deferred.await(waiter.deferred), closingTime))
+        })
+      )
+    }
+
+    return {
+      wake: () => void news.openUnsafe(),
+      position: Effect.mapError(
+        Effect.map(Effect.andThen(watchOther, Effect.sync(() => reached)), (position) =>
+          position === 0 ? undefined : position as Position),
+        toStoreError
+      ),
+      waitFor: (position) =>
+        Effect.suspend(() => {
+          if (!options.enabled) {
+            const problem = "event files are off: open the store with `eventFiles: true`"
+            return Effect.fail(new EventStore.EventStoreError({ reason: new EventStore.StoreUnsupported({ problem }) }))
+          }
+          if (reached >= position) return Effect.void
+          const waiter = { position, deferred: Deferred.makeUnsafe<void, EventStore.EventStoreError>() }
+          waiters.add(waiter)
+          news.openUnsafe()
+          return Effect.onInterrupt(Deferred.await(waiter.deferred), () => Effect.sync(() => waiters.delete(waiter)))
+        })
+    }
+  })

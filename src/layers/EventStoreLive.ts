@@ -1,0 +1,182 @@
+/** The event store over Ledger, Index, Lock and Storage, with what belongs to it: administration and maintenance. */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as Limits from "../internal/limits.ts"
+import * as EventStore from "../services/EventStore.ts"
+import * as Admin from "../services/EventStoreAdmin.ts"
+import * as Maintenance from "../services/EventStoreMaintenance.ts"
+import { Index } from "../services/Index.ts"
+import { type Cursor, Ledger, type Target } from "../services/Ledger.ts"
+import type { Lock } from "../services/Lock.ts"
+import type { Storage } from "../services/Storage.ts"
+import * as Tag from "../Tag.ts"
+import * as EventFiles from "./EventFiles.ts"
+import * as GroupWriter from "./GroupWriter.ts"
+import * as History from "./History.ts"
+
+// options
+
+export interface Options {
+  /** The store's name: a folder below the storage's root. */
+  readonly store: string
+  /** One readable JSON file per event. Default: `true`. */
+  readonly eventFiles?: boolean | undefined
+  /** Makes event files read-only. Default: `false`. */
+  readonly writeProtect?: boolean | undefined
+  /** Changes nothing on the medium. Default: `false`. */
+  readonly readOnly?: boolean | undefined
+}
+
+/** Tags for so many events are added by one record. */
+const targetsPerRecord = 1000
+
+// constructors
+
+const make = Effect.fnUntraced(function*(options: Options) {
+  const ledger = yield* Ledger
+  const index = yield* Index
+  const history = yield* History.make({ store: options.store })
+  const files = yield* EventFiles.make(history, {
+    store: options.store,
+    enabled: (options.eventFiles ?? true) && !(options.readOnly ?? false),
+    writeProtect: options.writeProtect ?? false
+  })
+  const writer = yield* GroupWriter.make(history, { onCommit: files.wake })
+  const storeError = Effect.mapError(History.toStoreError)
+  let isClosed = false
+  yield* Effect.addFinalizer(() => Effect.sync(() => isClosed = true))
+  const open = Effect.suspend(() =>
+    isClosed ? Effect.fail(new EventStore.EventStoreError({ reason: new EventStore.StoreClosed() })) : Effect.void
+  )
+  const snapshot: Effect.Effect<Cursor, EventStore.EventStoreError> = Effect.flatMap(
+    open,
+    () => Effect.map(storeError(history.catchUp), () => history.known())
+  )
+
+  const store = EventStore.make({
+    append: writer.append,
+    read: (query, { after, at, backwards, before, limit }) =>
+      Effect.flatMap(at === undefined ? Effect.map(snapshot, History.toHead) : Effect.as(open, at), (head) => {
+        const end = (head ?? 0) + 1
+        const range = {
+          after: after ?? 0,
+          before: before === undefined ? end : Math.min(before, end),
+          backwards: backwards ?? false,
+          limit: limit ?? Infinity
+        }
+        return Effect.map(storeError(history.read(query, range, head ?? 0)), (events) => ({ events, head }))
+      }),
+    head: Effect.map(snapshot, History.toHead),
+    awaitBeyond: (head) => storeError(history.awaitBeyond(head ?? 0))
+  })
+
+  const admin = Admin.EventStoreAdmin.of({
+    deleteStore: Effect.andThen(open, storeError(ledger.destroy)).pipe(Effect.withSpan("EventStoreAdmin.deleteStore"))
+  })
+
+  const maintenance = Maintenance.EventStoreMaintenance.of({
+    addTags: (query, tags) =>
+      Effect.suspend(() => {
+        let eventsProcessed = 0
+        let tagsAdded = 0
+        let targets: Array<Target> = []
+        const flush = Effect.suspend(() => {
+          const [first, ...rest] = targets
+          if (first === undefined) return Effect.void
+          targets = []
+          return Effect.map(writer.addTags([first, ...rest]), () => {
+            tagsAdded += [first, ...rest].reduce((sum, target) => sum + target.tags.length, 0)
+          }).pipe(Effect.catchTag("AppendConditionFailed", Effect.die))
+        })
+        return store.stream(query).pipe(
+          Stream.runForEach((sequenced) => {
+            const wanted = [...new Set<string>(tags(sequenced))].filter((tag) => !sequenced.tags.includes(tag as Tag.Tag))
+            const problem = tagsProblem(eventsProcessed++, sequenced.tags.length, wanted)
+            if (problem !== undefined) return Effect.fail(new EventStore.AppendRefused({ reason: problem }))
+            if (wanted.length === 0) return Effect.void
+            targets.push({ position: sequenced.position, tags: wanted as ReadonlyArray<string> as ReadonlyArray<Tag.Tag> })
+            return targets.length >= targetsPerRecord ? flush : Effect.void
+          }),
+          Effect.andThen(Effect.suspend(() => flush)),
+          Effect.map(() => ({ eventsProcessed, tagsAdded })),
+          Effect.withSpan("EventStoreMaintenance.addTags")
+        )
+      }),
+    verify: Stream.unwrap(
+      Effect.gen(function*() {
+        yield* snapshot
+        const scan = yield* storeError(ledger.scan(undefined))
+        return Stream.paginate(undefined, () =>
+          Effect.gen(function*() {
+            const commits = yield* storeError(scan.next)
+            for (const { entries } of commits) {
+              for (const entry of entries) {
+                const place = yield* storeError(index.locate(entry.position))
+                if (place?.segment === entry.segment && place.offset === entry.offset && place.length === entry.length) continue
+                // covered by the index, and yet elsewhere: what the index says of this position cannot be trusted
+                if (entry.position > history.known().position) continue
+                return yield* new EventStore.EventStoreError({
+                  reason: new EventStore.StoreDamaged({
+                    place: `${options.store}/indices`,
+                    position: entry.position,
+                    problem: "the index does not name the event's place: delete the folder, it is made anew"
+                  })
+                })
+              }
+            }
+            const last = commits.at(-1)?.last
+            return [last === undefined ? [] : [last], last === undefined ? noMore : more] as const
+          }))
+      })
+    ),
+    anchor: Effect.map(snapshot, (cursor) => {
+      const position = History.toHead(cursor)
+      return position === undefined ? undefined : { storeId: ledger.storeId, position, hash: cursor.hash }
+    }),
+    statistics: Effect.gen(function*() {
+      const head = History.toHead(yield* snapshot)
+      const segments = yield* ledger.segments
+      return {
+        events: (yield* index.counts).events,
+        head,
+        segments: segments.length,
+        bytes: segments.reduce((sum, { bytes }) => sum + bytes, 0)
+      }
+    }),
+    eventFiles: { position: files.position, waitFor: files.waitFor }
+  })
+
+  return Context.make(EventStore.EventStore, store).pipe(
+    Context.add(Admin.EventStoreAdmin, admin),
+    Context.add(Maintenance.EventStoreMaintenance, maintenance)
+  )
+})
+
+const more = Option.some(undefined)
+const noMore = Option.none<undefined>()
+
+const tagsProblem = (
+  at: number,
+  present: number,
+  wanted: ReadonlyArray<string>
+): EventStore.InvalidTag | EventStore.LimitExceeded | undefined => {
+  for (const tag of wanted) {
+    const problem = Tag.problem(tag)
+    if (problem !== undefined) return new EventStore.InvalidTag({ index: at, tag, problem })
+  }
+  const actual = present + wanted.length
+  return actual > Limits.tags ? new EventStore.LimitExceeded({ what: "tags", limit: Limits.tags, actual, index: at }) : undefined
+}
+
+// layers
+
+export const layer = (
+  options: Options
+): Layer.Layer<
+  EventStore.EventStore | Admin.EventStoreAdmin | Maintenance.EventStoreMaintenance,
+  EventStore.EventStoreError,
+  Ledger | Index | Lock | Storage
+> => Layer.effectContext(make(options))

@@ -1,0 +1,483 @@
+/**
+ * The one writer of a process: appends of all fibers meet here. It takes what is waiting, makes sure that it may write and has seen
+ * what others committed, checks each condition against the index and against what it staged before it, and commits the group with
+ * one write and one sync.
+ */
+import type * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import * as Metric from "effect/Metric"
+import type * as Scope from "effect/Scope"
+import type { AppendCondition } from "../AppendCondition.ts"
+import * as Json from "../internal/json.ts"
+import * as Format from "../internal/ledgerFormat.ts"
+import * as Limits from "../internal/limits.ts"
+import * as Metrics from "../internal/metrics.ts"
+import type { Position } from "../Position.ts"
+import * as Query from "../Query.ts"
+import * as EventStore from "../services/EventStore.ts"
+import { Index } from "../services/Index.ts"
+import * as Ledger from "../services/Ledger.ts"
+import { type History, toHead, toStoreError } from "./History.ts"
+
+// options
+
+/** A group takes so many bytes at the most, or one batch. */
+const groupBytes = 8 * 1024 * 1024
+/** How long the lock is kept after somebody else was seen waiting, in milliseconds. */
+const keepWhenContended = 50
+/** How long it is kept with nothing to write and nobody waiting, in milliseconds. */
+const keepWhenIdle = 1000
+/** How often an idle holder looks whether somebody waits, in milliseconds. */
+const idleLook = 20
+/** How often a busy holder looks, in milliseconds. */
+const busyLook = 5
+
+// models
+
+export interface GroupWriter {
+  readonly append: (
+    events: Arr.NonEmptyReadonlyArray<EventStore.EncodedEvent>,
+    condition: AppendCondition | undefined
+  ) => Effect.Effect<EventStore.Appended, EventStore.AppendError>
+  /** Commits tags that are added to older events, as a record of their own. */
+  readonly addTags: (
+    targets: Arr.NonEmptyReadonlyArray<Ledger.Target>
+  ) => Effect.Effect<EventStore.Appended, EventStore.AppendError>
+  /** Whether appends wait or are being written. */
+  readonly isBusy: () => boolean
+}
+
+type Failure = EventStore.AppendError
+type Answer = Exit.Exit<EventStore.Appended, Failure>
+
+interface Request {
+  readonly events: ReadonlyArray<EventStore.EncodedEvent>
+  readonly batch: Ledger.Batch
+  readonly bytes: number
+  readonly condition: AppendCondition | undefined
+  /** The ids that the caller gave. */
+  readonly ids: ReadonlyArray<string>
+  readonly deferred: Deferred.Deferred<EventStore.Appended, Failure>
+  /** From now on its outcome decides, whatever becomes of the fiber that waits. */
+  isStaged: boolean
+}
+
+/** What goes into one write. */
+interface Group {
+  readonly batches: Array<Ledger.Batch>
+  readonly requests: Array<Request>
+  /** Answered with the group, and failing with it: what depends on a batch that is staged before. */
+  readonly dependent: Array<{ readonly request: Request; readonly answer: (appended: ReadonlyArray<EventStore.Appended>) => Answer }>
+  bytes: number
+  /** The types and tags of what is staged, so that most conditions need no closer look. */
+  readonly types: Set<string>
+  readonly tags: Set<string>
+  readonly ids: Map<string, number>
+}
+
+const emptyGroup = (): Group => ({
+  batches: [],
+  requests: [],
+  dependent: [],
+  bytes: 0,
+  types: new Set(),
+  tags: new Set(),
+  ids: new Map()
+})
+
+const refused = (reason: EventStore.AppendRefused["reason"]) => new EventStore.AppendRefused({ reason })
+
+// constructors
+
+export const make = (
+  history: History,
+  options: {
+    /** Whether anybody else waits in this process: told when the last commit of a burst is done. */
+    readonly onCommit?: ((head: Position) => void) | undefined
+  } = {}
+): Effect.Effect<GroupWriter, never, Ledger.Ledger | Index | Scope.Scope> =>
+  Effect.gen(function*() {
+    const ledger = yield* Ledger.Ledger
+    const index = yield* Index
+    const clock = yield* Clock.Clock
+    let queue: Array<Request> = []
+    let isClosed = false
+    let isWriting = false
+    const work = Latch.makeUnsafe(false)
+
+    const answer = (request: Request, exit: Answer) => Deferred.doneUnsafe(request.deferred, exit)
+    const failAll = (requests: ReadonlyArray<Request>, error: Failure) => {
+      for (const request of requests) answer(request, Exit.fail(error))
+    }
+    const closed = () => new EventStore.EventStoreError({ reason: new EventStore.StoreClosed() })
+
+    // staging --------------------------------------------------------------------------------------------------------
+
+    /** What the group holds under these ids: nothing, a whole batch that is this one, or something else. */
+    const stagedTwin = (group: Group, request: Request): { readonly batch: number } | EventStore.EventIdConflict | undefined => {
+      const found = request.ids.map((id) => group.ids.get(id))
+      const at = found.find((batch) => batch !== undefined)
+      if (at === undefined) return undefined
+      const staged = group.requests[at]!
+      if (found.every((batch) => batch === at) && isSame(staged.events, request.events)) return { batch: at }
+      return new EventStore.EventIdConflict({
+        id: request.ids[found.findIndex((batch) => batch !== undefined)]!,
+        problem: "another append that is being written has this id"
+      })
+    }
+
+    /** The same for what is committed. */
+    const committedTwin = Effect.fnUntraced(function*(request: Request) {
+      const candidates = yield* index.findIds(request.ids)
+      if (candidates.length === 0) return undefined
+      const places = new Map(candidates.map((candidate) => [candidate.position, candidate]))
+      const byId = new Map<string, Ledger.EventRecord>()
+      const wanted = new Set(request.ids)
+      for (const record of yield* history.records(candidates)) {
+        if (record.kind === "event" && wanted.has(record.metadata.id)) byId.set(record.metadata.id, record)
+      }
+      if (byId.size === 0) return undefined
+      const conflict = (id: string, problem: string) =>
+        new EventStore.EventIdConflict({ id, position: byId.get(id)?.position, problem })
+      const first = byId.values().next().value!
+      if (request.ids.length < request.events.length) {
+        return conflict(first.metadata.id, "the batch has events without a given id, so it cannot be a repetition")
+      }
+      const records: Array<Ledger.EventRecord> = []
+      for (const { metadata: { id } } of request.events) {
+        const record = byId.get(id)
+        if (record === undefined) return conflict(first.metadata.id, `but no event has the id ${JSON.stringify(id)} of the same batch`)
+        records.push(record)
+      }
+      for (let i = 1; i < records.length; i++) {
+        if (records[i]!.position !== records[0]!.position + i) {
+          return conflict(request.events[i]!.metadata.id, "the events with these ids were not appended together, in this order")
+        }
+      }
+      const commit = yield* ledger.commitOf(places.get(records[0]!.position)!)
+      if (commit.first !== records[0]!.position || commit.last !== records[records.length - 1]!.position) {
+        return conflict(first.metadata.id, "the event was appended in a batch with others")
+      }
+      const differs = request.events.find((event, i) => !isEqual(event, records[i]!))
+      if (differs !== undefined) {
+        return conflict(differs.metadata.id, "the event with this id has another type, version, tags or data")
+      }
+      const appended: EventStore.Appended = {
+        positions: records.map(({ position }) => position) as never,
+        head: commit.last as Position,
+        hash: commit.hash,
+        duplicate: true
+      }
+      return appended
+    })
+
+    /** The first staged event that a condition's query finds: the batch and the event's place in it. */
+    const stagedMatch = (group: Group, query: Query.Any): { readonly batch: number; readonly event: number } | undefined => {
+      if (group.requests.length === 0) return undefined
+      const items = Query.normalize(query)
+      if (
+        items !== "all" && !items.some((item) =>
+          (item.types.length === 0 || item.types.some((type) => group.types.has(type))) &&
+          item.tags.every((tag) => group.tags.has(tag))
+        )
+      ) return undefined
+      for (const [batch, { events }] of group.requests.entries()) {
+        const event = events.findIndex((staged) => Query.matches(query, staged))
+        if (event >= 0) return { batch, event }
+      }
+      return undefined
+    }
+
+    /** Puts a request into the group, or answers it. */
+    const stage = Effect.fnUntraced(function*(group: Group, request: Request) {
+      if (request.ids.length > 0) {
+        const staged = stagedTwin(group, request)
+        if (staged !== undefined) {
+          group.dependent.push({
+            request,
+            answer: (appended) =>
+              "batch" in staged ? Exit.succeed({ ...appended[staged.batch]!, duplicate: true }) : Exit.fail(refused(staged))
+          })
+          return
+        }
+        const committed = yield* committedTwin(request)
+        if (committed !== undefined) {
+          answer(request, "positions" in committed ? Exit.succeed(committed) : Exit.fail(refused(committed)))
+          return
+        }
+      }
+      if (request.condition !== undefined) {
+        const { after, failIfEventsMatch } = request.condition
+        const head = toHead(history.known())
+        if (after !== undefined && after > (head ?? 0)) {
+          answer(request, Exit.fail(refused(new EventStore.PositionBeyondHead({ after, head }))))
+          return
+        }
+        const conflict = yield* history.firstMatch(failIfEventsMatch, after ?? 0)
+        const failed = (conflict: number) =>
+          Exit.fail(new EventStore.AppendConditionFailed({ failIfEventsMatch, after, conflict: conflict as Position }))
+        if (conflict !== undefined) {
+          answer(request, failed(conflict))
+          return
+        }
+        const staged = stagedMatch(group, failIfEventsMatch)
+        if (staged !== undefined) {
+          group.dependent.push({ request, answer: (appended) => failed(appended[staged.batch]!.positions[staged.event]!) })
+          return
+        }
+      }
+      const number = group.batches.length
+      for (const { metadata: { id }, tags, type } of request.events) {
+        group.types.add(type)
+        for (const tag of tags) group.tags.add(tag)
+        group.ids.set(id, number)
+      }
+      group.batches.push(request.batch)
+      group.requests.push(request)
+      group.bytes += request.bytes
+    })
+
+    // committing -----------------------------------------------------------------------------------------------------
+
+    /** How many requests come next: as many as fit into a group. Tags are added by a group of their own. */
+    const nextGroup = (): ReadonlyArray<Request> => {
+      let bytes = 0
+      let count = 0
+      for (const request of queue) {
+        bytes += request.bytes
+        if (count > 0 && (bytes > groupBytes || isTags(request) || isTags(queue[0]!))) break
+        count++
+      }
+      return queue.splice(0, count)
+    }
+    const isTags = (request: Request) => request.events.length === 0
+
+    const writeGroup = Effect.gen(function*() {
+      const requests = nextGroup()
+      for (const request of requests) request.isStaged = true
+      const group = emptyGroup()
+      for (const request of requests) {
+        const staged = yield* Effect.exit(stage(group, request))
+        // damage that its condition needs: this one fails, the others go on
+        if (Exit.isFailure(staged)) answer(request, mapped(staged))
+      }
+      if (group.batches.length === 0) return
+      const start = clock.currentTimeNanosUnsafe()
+      let position = history.known().position
+      const outcome = yield* Effect.exit(history.commit(ledger.commit(group.batches as never)))
+      if (Exit.isFailure(outcome)) {
+        const exit = mapped(outcome)
+        for (const request of group.requests) answer(request, exit)
+        for (const { request } of group.dependent) answer(request, exit)
+        return
+      }
+      const { committed, hashes } = outcome.value
+      const appended: Array<EventStore.Appended> = []
+      for (let i = 0; i < committed; i++) {
+        const positions = group.batches[i]!.map(() => ++position as Position)
+        appended.push({ positions: positions as never, head: position as Position, hash: hashes[i]!, duplicate: false })
+      }
+      // What another process's commits overtook begins again: conditions are checked anew. Callers see latency only.
+      const again = group.requests.slice(committed)
+      if (again.length > 0) {
+        for (const { request } of group.dependent) again.push(request)
+        for (const request of again) request.isStaged = false
+        queue = [...again, ...queue]
+        // part of the group may be in the history, written by this process or adopted by another
+        if (committed > 0) yield* catchUp
+      } else {
+        if (outcome.value.commits.length === 0) yield* catchUp
+        for (const { answer: made, request } of group.dependent) answer(request, made(appended))
+      }
+      for (let i = 0; i < committed; i++) answer(group.requests[i]!, Exit.succeed(appended[i]!))
+      yield* Metric.update(Metrics.commitSize, group.batches.reduce((sum, batch) => sum + batch.length, 0))
+      yield* Metric.update(Metrics.commitDuration, Number(clock.currentTimeNanosUnsafe() - start) / 1e6)
+      options.onCommit?.(history.known().position as Position)
+    })
+    const catchUp = Effect.ignore(history.catchUp)
+
+    const mapped = (
+      exit: Exit.Failure<unknown, Ledger.LedgerError | Ledger.CommitOutcomeUnknown>
+    ): Exit.Exit<never, Failure> =>
+      Exit.mapError(exit, (error): Failure =>
+        error._tag === "CommitOutcomeUnknown"
+          ? new EventStore.AppendOutcomeUnknown({ cause: error.cause })
+          : toStoreError(error)) as Exit.Exit<never, Failure>
+
+    // the writer's life ----------------------------------------------------------------------------------------------
+
+    let holds = false
+    const holding = Latch.makeUnsafe(false)
+    let contendedSince: number | undefined
+    let lastLook = -Infinity
+    let lastWork = -Infinity
+
+    const release = Effect.suspend(() => {
+      holds = false
+      contendedSince = undefined
+      return ledger.release
+    })
+
+    /** Looks whether somebody waits, not more often than `interval`, and gives way when it is time. */
+    const giveWay = (interval: number) =>
+      Effect.suspend(() => {
+        const now = clock.currentTimeMillisUnsafe()
+        if (!holds || now - lastLook < interval) return Effect.void
+        lastLook = now
+        return Effect.flatMap(ledger.shouldRelease, (contended) => {
+          if (!contended) {
+            contendedSince = undefined
+            return queue.length === 0 && now - lastWork >= keepWhenIdle ? release : Effect.void
+          }
+          contendedSince ??= now
+          return queue.length === 0 || now - contendedSince >= keepWhenContended ? release : Effect.void
+        })
+      })
+
+    const acquire = Effect.gen(function*() {
+      const start = clock.currentTimeMillisUnsafe()
+      // who comes while this waits for the lock has a time-out of its own
+      const asked = new Set(queue)
+      const isNew = yield* Effect.exit(ledger.acquire)
+      if (Exit.isSuccess(isNew)) {
+        if (!isNew.value) return true
+        if (!holds) yield* Metric.update(Metrics.lockWait, clock.currentTimeMillisUnsafe() - start)
+        holds = true
+        holding.openUnsafe()
+        const seen = yield* Effect.exit(history.catchUp)
+        if (Exit.isSuccess(seen)) return true
+        failAll(queue.splice(0), mappedError(seen))
+      } else if (!Exit.hasInterrupts(isNew)) {
+        holds = false
+        failAll(queue.filter((request) => asked.has(request)), mappedError(isNew))
+        queue = queue.filter((request) => !asked.has(request))
+      } else {
+        return yield* isNew
+      }
+      return false
+    })
+    const mappedError = (exit: Exit.Failure<unknown, Parameters<typeof toStoreError>[0]>): Failure => {
+      const error = Exit.findErrorOption(exit)
+      return error._tag === "Some"
+        ? toStoreError(error.value)
+        : new EventStore.EventStoreError({ reason: new EventStore.StoreUnavailable({ cause: exit.cause }) })
+    }
+
+    const run = Effect.gen(function*() {
+      for (;;) {
+        if (queue.length === 0) {
+          work.closeUnsafe()
+          isWriting = false
+          yield* giveWay(idleLook)
+          yield* work.await
+          isWriting = true
+          continue
+        }
+        if (!(yield* acquire)) continue
+        yield* Effect.uninterruptible(writeGroup)
+        lastWork = clock.currentTimeMillisUnsafe()
+        yield* giveWay(busyLook)
+      }
+    })
+    // An idle holder looks on its own: the loop above sleeps until there is work.
+    const lookWhenIdle = Effect.gen(function*() {
+      for (;;) {
+        if (!holds) holding.closeUnsafe()
+        yield* holding.await
+        yield* Effect.sleep(idleLook)
+        // A release that overlaps the beginning of a group does no harm: the ledger then commits nothing, and is asked again.
+        if (!isWriting) yield* Effect.uninterruptible(giveWay(idleLook))
+      }
+    })
+
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        isClosed = true
+        failAll(queue.splice(0), closed())
+      })
+    )
+    yield* Effect.forkScoped(run)
+    yield* Effect.forkScoped(lookWhenIdle)
+
+    const submit = (request: Request): Effect.Effect<EventStore.Appended, Failure> =>
+      Effect.suspend(() => {
+        if (isClosed) return Effect.fail(closed())
+        queue.push(request)
+        work.openUnsafe()
+        return Effect.onInterrupt(
+          Deferred.await(request.deferred),
+          () => {
+            // what is staged goes its way: wait for it, so that nothing happens behind the caller's back
+            if (request.isStaged) return Effect.ignore(Deferred.await(request.deferred))
+            queue = queue.filter((other) => other !== request)
+            return Effect.void
+          }
+        )
+      })
+
+    return {
+      append: (events, condition) =>
+        Effect.suspend(() => {
+          const batch: Array<Ledger.EventDraft> = []
+          const ids: Array<string> = []
+          let bytes = 0
+          for (const [at, event] of events.entries()) {
+            const body = Format.encodeEvent(event)
+            const line = body.length + Format.lineOverhead
+            if (line > Limits.eventBytes) {
+              return Effect.fail(refused(
+                new EventStore.LimitExceeded({ what: "event bytes", limit: Limits.eventBytes, actual: line, index: at })
+              ))
+            }
+            bytes += line
+            if (event.givenId) ids.push(event.metadata.id)
+            batch.push({ kind: "event", type: event.type, tags: event.tags, id: event.metadata.id, body })
+          }
+          if (bytes > Limits.batchBytes) {
+            return Effect.fail(refused(
+              new EventStore.LimitExceeded({ what: "batch bytes", limit: Limits.batchBytes, actual: bytes })
+            ))
+          }
+          return submit({
+            events,
+            batch: batch as never,
+            bytes,
+            condition,
+            ids,
+            deferred: Deferred.makeUnsafe(),
+            isStaged: false
+          })
+        }),
+      addTags: (targets) =>
+        Effect.suspend(() => {
+          const body = Format.encodeTags(targets)
+          return submit({
+            events: [],
+            batch: [{ kind: "tags", targets, body }],
+            bytes: body.length + Format.lineOverhead,
+            condition: undefined,
+            ids: [],
+            deferred: Deferred.makeUnsafe(),
+            isStaged: false
+          })
+        }),
+      isBusy: () => isWriting || queue.length > 0
+    }
+  })
+
+// equality
+
+/** Whether a batch repeats another: ids, types, versions, tags, and data by structure. The time and the rest of metadata may differ. */
+const isSame = (a: ReadonlyArray<EventStore.EncodedEvent>, b: ReadonlyArray<EventStore.EncodedEvent>): boolean =>
+  a.length === b.length && a.every((event, i) => event.metadata.id === b[i]!.metadata.id && isEqual(event, b[i]!))
+
+const isEqual = (
+  a: EventStore.EncodedEvent,
+  b: Pick<EventStore.EncodedEvent, "type" | "version" | "tags" | "data">
+): boolean =>
+  a.type === b.type && a.version === b.version && a.tags.length === b.tags.length &&
+  a.tags.every((tag, i) => tag === b.tags[i]) && Json.equals(a.data, b.data)

@@ -1,0 +1,265 @@
+/**
+ * Ledger and index in step: what this process knows of the history, how it catches up with others, and events read from it.
+ * The event store's other parts (writer, maintenance, event files) stand on this.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Semaphore from "effect/Semaphore"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Position } from "../Position.ts"
+import * as Query from "../Query.ts"
+import * as EventStore from "../services/EventStore.ts"
+import { type Candidate, Index } from "../services/Index.ts"
+import { type Commit, type Cursor, Ledger, type LedgerError, type Record } from "../services/Ledger.ts"
+import { LockTimeout } from "../services/Lock.ts"
+import { Storage } from "../services/Storage.ts"
+
+// models
+
+export interface History {
+  /** The last commit that readers are shown. */
+  readonly known: () => Cursor
+  /** Learns what other processes committed. A read that begins now must see all that was acknowledged before. */
+  readonly catchUp: Effect.Effect<void, LedgerError>
+  /** Runs something that commits; what it returns is shown to readers before anybody is answered. */
+  readonly commit: <A extends { readonly commits: ReadonlyArray<Commit> }, E>(
+    effect: Effect.Effect<A, E>
+  ) => Effect.Effect<A, E>
+  /** Completes when the head is beyond a position, in whatever process that happens. */
+  readonly awaitBeyond: (position: number) => Effect.Effect<void, LedgerError>
+  /** The events among the candidates that the query finds at `head`, with the tags that they have there. */
+  readonly load: (
+    query: Query.Any,
+    candidates: ReadonlyArray<Candidate>,
+    head: number
+  ) => Effect.Effect<ReadonlyArray<EventStore.StoredEvent>, LedgerError>
+  /** Events in a range, in order, up to a limit. */
+  readonly read: (
+    query: Query.Any,
+    range: { readonly after: number; readonly before: number; readonly backwards: boolean; readonly limit: number },
+    head: number
+  ) => Effect.Effect<ReadonlyArray<EventStore.StoredEvent>, LedgerError>
+  /** The first position after `after` at which something matches: an event, or tags that made an older event match. */
+  readonly firstMatch: (query: Query.Any, after: number) => Effect.Effect<number | undefined, LedgerError>
+  /** Parsed records at these places. */
+  readonly records: (candidates: ReadonlyArray<Candidate>) => Effect.Effect<ReadonlyArray<Record>, LedgerError>
+}
+
+/** How often other processes' commits are looked for while somebody waits for them, in milliseconds. */
+const pollInterval = 250
+/** How long after a hint the next one is heeded, in milliseconds. */
+const hintInterval = 2
+/** How many events are read from the ledger at a time. */
+const loadSize = 1024
+/** How many candidates of a condition are read at a time after the first. */
+const lookAhead = 16
+
+// errors
+
+/** What a user of the event store is told. */
+export const toStoreError = (error: LedgerError | LockTimeout): EventStore.EventStoreError =>
+  new EventStore.EventStoreError({ reason: toReason(error) })
+
+const toReason = (error: LedgerError | LockTimeout): EventStore.EventStoreError["reason"] => {
+  switch (error._tag) {
+    case "StorageError":
+      return new EventStore.StoreUnavailable({ cause: error })
+    case "LedgerDamaged":
+      return new EventStore.StoreDamaged({
+        place: error.file,
+        offset: error.offset,
+        position: error.position,
+        problem: error.problem
+      })
+    case "LedgerUnsupported":
+      return new EventStore.StoreUnsupported({ problem: error.message })
+    case "LedgerDeleted":
+      return new EventStore.StoreDeleted()
+    case "LedgerReadOnly":
+      return new EventStore.StoreReadOnly()
+    case "LockTimeout":
+      return new EventStore.StoreBusy({
+        holder: error.holder && `process ${error.holder.pid} on ${error.holder.host} since ${error.holder.since}`,
+        waitedMillis: error.waitedMillis
+      })
+  }
+}
+
+// constructors
+
+export const make = (
+  options: { readonly store: string }
+): Effect.Effect<History, never, Ledger | Index | Storage | Scope.Scope> =>
+  Effect.gen(function*() {
+    const ledger = yield* Ledger
+    const index = yield* Index
+    const storage = yield* Storage
+    /** Commits reach the index in their order: what takes them from the ledger holds this until they are in. */
+    const inOrder = (yield* Semaphore.make(1)).withPermits(1)
+    let known = yield* ledger.cursor
+
+    // waiting --------------------------------------------------------------------------------------------------------
+
+    const waiters = new Set<{ readonly beyond: number; readonly deferred: Deferred.Deferred<void, LedgerError> }>()
+    const someoneWaits = Latch.makeUnsafe(false)
+    const hint = Latch.makeUnsafe(false)
+
+    const publish = (cursor: Cursor) => {
+      known = cursor
+      for (const waiter of waiters) {
+        if (cursor.position <= waiter.beyond) continue
+        waiters.delete(waiter)
+        Deferred.doneUnsafe(waiter.deferred, Effect.void)
+      }
+    }
+    const take = (commits: ReadonlyArray<Commit>) =>
+      commits.length === 0
+        ? Effect.void
+        : Effect.map(index.add(commits), () => publish(commits[commits.length - 1]!.cursor))
+
+    const refresh = inOrder(Effect.uninterruptible(Effect.gen(function*() {
+      for (;;) {
+        const commits = yield* ledger.refresh
+        if (commits.length === 0) return
+        yield* take(commits)
+      }
+    })))
+    const catchUp = Effect.flatMap(ledger.isBehind, (behind) => behind ? refresh : Effect.void)
+
+    // One fiber follows other processes for all who wait: by hints where the system gives them, and by polling always.
+    let watching: Fiber.Fiber<void> | undefined
+    const scope = yield* Effect.scope
+    const startWatching = Effect.suspend(() => {
+      if (watching !== undefined) return Effect.void
+      return storage.watch(`${options.store}/ledger`).pipe(
+        Stream.runForEach(() => hint.open),
+        Effect.forkIn(scope, { startImmediately: true }),
+        Effect.map((fiber) => {
+          watching = fiber
+        })
+      )
+    })
+    const follow = Effect.gen(function*() {
+      for (;;) {
+        yield* someoneWaits.await
+        yield* startWatching
+        yield* Effect.timeoutOption(hint.await, pollInterval)
+        hint.closeUnsafe()
+        if (waiters.size === 0) {
+          someoneWaits.closeUnsafe()
+          continue
+        }
+        yield* Effect.catch(catchUp, (error) =>
+          Effect.sync(() => {
+            for (const waiter of waiters) Deferred.doneUnsafe(waiter.deferred, Effect.fail(error))
+            waiters.clear()
+          }))
+        yield* Effect.sleep(hintInterval)
+      }
+    })
+    yield* Effect.forkScoped(follow)
+
+    const awaitBeyond = (position: number): Effect.Effect<void, LedgerError> =>
+      Effect.suspend(() => {
+        if (known.position > position) return Effect.void
+        const waiter = { beyond: position, deferred: Deferred.makeUnsafe<void, LedgerError>() }
+        waiters.add(waiter)
+        someoneWaits.openUnsafe()
+        return Effect.onInterrupt(Deferred.await(waiter.deferred), () => Effect.sync(() => waiters.delete(waiter)))
+      })
+
+    // reading --------------------------------------------------------------------------------------------------------
+
+    const records: History["records"] = (candidates) => candidates.length === 0 ? Effect.succeed([]) : ledger.read(candidates)
+
+    const load: History["load"] = Effect.fnUntraced(function*(query, candidates, head) {
+      if (candidates.length === 0) return []
+      const found = yield* ledger.read(candidates)
+      const { additions } = yield* index.counts
+      const added = additions === 0 ? undefined : yield* index.addedTags(candidates.map(({ position }) => position), head)
+      const events: Array<EventStore.StoredEvent> = []
+      for (const record of found) {
+        if (record.kind !== "event") continue
+        const { data, metadata, position, type, version } = record
+        const more = added?.get(position)
+        const tags = more === undefined ? record.tags : [...record.tags, ...more]
+        if (Query.matches(query, { type, tags })) events.push({ position, type, version, tags, metadata, data })
+      }
+      return events
+    })
+
+    const read: History["read"] = Effect.fnUntraced(function*(query, { limit, ...range }, head) {
+      const events: Array<EventStore.StoredEvent> = []
+      const candidates = index.find(query, range)
+      while (events.length < limit) {
+        const next = yield* candidates.next
+        if (next.length === 0) break
+        for (let i = 0; i < next.length && events.length < limit;) {
+          const size = Math.min(loadSize, limit - events.length)
+          for (const event of yield* load(query, next.slice(i, i + size), head)) events.push(event)
+          i += size
+        }
+      }
+      return events
+    })
+
+    /** Whether adding tags made an older event match. */
+    const additionMatches = Effect.fnUntraced(function*(query: Query.Any, candidate: Candidate) {
+      const [record] = yield* ledger.read([candidate])
+      if (record?.kind !== "tags") return false
+      for (const target of record.targets) {
+        const place = yield* index.locate(target.position)
+        if (place === undefined) continue
+        const [event] = yield* ledger.read([place])
+        if (event?.kind !== "event") continue
+        const before = (yield* index.addedTags([target.position], candidate.position - 1)).get(target.position) ?? []
+        const tags = [...event.tags, ...before]
+        if (Query.matches(query, { type: event.type, tags })) continue
+        if (Query.matches(query, { type: event.type, tags: [...tags, ...target.tags] })) return true
+      }
+      return false
+    })
+
+    const firstMatch: History["firstMatch"] = Effect.fnUntraced(function*(query, after) {
+      const head = known.position
+      if (head <= after) return undefined
+      let first: number | undefined
+      const candidates = index.find(query, { after, before: head + 1, backwards: false })
+      search: for (;;) {
+        const next = yield* candidates.next
+        if (next.length === 0) break
+        // nearly always the first candidate matches
+        for (let i = 0, size = 1; i < next.length; i += size, size = lookAhead) {
+          const [event] = yield* load(query, next.slice(i, i + size), head)
+          if (event === undefined) continue
+          first = event.position
+          break search
+        }
+      }
+      if ((yield* index.counts).additions > 0) {
+        for (const candidate of yield* index.findAdditions(query, after)) {
+          if (first !== undefined && candidate.position > first) break
+          if (yield* additionMatches(query, candidate)) return candidate.position
+        }
+      }
+      return first
+    })
+
+    return {
+      known: () => known,
+      catchUp,
+      commit: (effect) => inOrder(Effect.uninterruptible(Effect.tap(effect, ({ commits }) => take(commits)))),
+      awaitBeyond,
+      load,
+      read,
+      firstMatch,
+      records
+    }
+  })
+
+/** A position, or `undefined` before the first. */
+export const toHead = (cursor: Cursor): Position | undefined =>
+  cursor.position === 0 ? undefined : cursor.position as Position

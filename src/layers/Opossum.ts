@@ -1,0 +1,177 @@
+/** Everything wired for an application: one layer, on this machine's disk or in memory. */
+import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { nameProblem } from "../internal/storeName.ts"
+import type { EventStore, EventStoreError } from "../services/EventStore.ts"
+import type { EventStoreAdmin } from "../services/EventStoreAdmin.ts"
+import type { EventStoreMaintenance } from "../services/EventStoreMaintenance.ts"
+import type { Lock } from "../services/Lock.ts"
+import type { Storage } from "../services/Storage.ts"
+import * as EventStoreLive from "./EventStoreLive.ts"
+import { toStoreError } from "./History.ts"
+import * as IndexLive from "./IndexLive.ts"
+import * as LedgerLive from "./LedgerLive.ts"
+import * as LockFile from "./LockFile.ts"
+import * as LockMemory from "./LockMemory.ts"
+import * as StorageMemory from "./StorageMemory.ts"
+import * as StorageNode from "./StorageNode.ts"
+
+// models
+
+export interface Options {
+  /** The folder that holds the stores; made if it is missing. Default: `opossum`, in the working directory. */
+  readonly root?: string | undefined
+  /** The store's name: a folder below `root`. Letters, digits and the like: it must be a file name on every system. */
+  readonly store: string
+  /**
+   * When an append is acknowledged: `"sync"`, after the disk has it, so that it survives a power cut; `"os"`, after the
+   * operating system has it, so that it survives the process. Default: `"sync"`.
+   */
+  readonly durability?: "sync" | "os" | undefined
+  /** One readable JSON file per event, below `events/`. Default: `true`. */
+  readonly eventFiles?: boolean | undefined
+  /** Makes event files and sealed segments of the ledger read-only. Default: `false`. */
+  readonly writeProtect?: boolean | undefined
+  /** How long an append waits for other processes before it fails with `StoreBusy`. At least 4.5 seconds. Default: 5 seconds. */
+  readonly lockTimeout?: Duration.Input | undefined
+  /** The bytes at which a segment of the ledger is sealed and the next begun: 64 KiB to 1 GiB. Default: 64 MiB. */
+  readonly segmentSize?: number | undefined
+  /** Reads a store that exists, and changes nothing: no lock, no index, no event files. Default: `false`. */
+  readonly readOnly?: boolean | undefined
+}
+
+/** All that an application asks for. */
+export type Services = EventStore | EventStoreAdmin | EventStoreMaintenance
+
+// errors
+
+/** An option has a value that it cannot have. Nothing was opened or made. */
+export class InvalidOption extends Schema.TaggedError<InvalidOption>()("InvalidOption", {
+  option: Schema.Literals([
+    "root",
+    "store",
+    "durability",
+    "eventFiles",
+    "writeProtect",
+    "lockTimeout",
+    "segmentSize",
+    "readOnly"
+  ]),
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `the option \`${this.option}\` ${this.problem}`
+  }
+}
+
+/** Why a store cannot be opened. */
+export type OpenError = InvalidOption | EventStoreError
+
+// options
+
+/** A stopped holder is recognised after 3.5 seconds; who gives up before can never take over from one. */
+const shortestLockTimeout = 4500
+const segmentSizes = { least: 64 * 1024, most: 1024 * 1024 * 1024 }
+
+const booleans = ["eventFiles", "writeProtect", "readOnly"] as const
+
+const check = (options: Options): InvalidOption | undefined => {
+  const invalid = (option: InvalidOption["option"], problem: string) => new InvalidOption({ option, problem })
+  const { durability, lockTimeout, root, segmentSize, store } = options
+  if (root !== undefined && (typeof root !== "string" || root === "" || root.includes("\0"))) {
+    return invalid("root", "must be the path of a folder")
+  }
+  const problem = nameProblem(store)
+  if (problem !== undefined) return invalid("store", problem)
+  if (durability !== undefined && durability !== "sync" && durability !== "os") {
+    return invalid("durability", `must be "sync" or "os", not ${JSON.stringify(durability)}`)
+  }
+  for (const option of booleans) {
+    const value = options[option]
+    if (value !== undefined && typeof value !== "boolean") return invalid(option, `must be true or false, not ${JSON.stringify(value)}`)
+  }
+  if (lockTimeout !== undefined) {
+    const millis = Option.getOrUndefined(Option.map(Duration.fromInput(lockTimeout), Duration.toMillis))
+    if (millis === undefined) return invalid("lockTimeout", `must be a duration, not ${JSON.stringify(lockTimeout)}`)
+    if (millis < shortestLockTimeout) {
+      return invalid(
+        "lockTimeout",
+        `must be at least ${shortestLockTimeout} ms, since only then the lock of a stopped process can be told from a busy one's, not ${millis} ms`
+      )
+    }
+  }
+  if (
+    segmentSize !== undefined &&
+    !(Number.isSafeInteger(segmentSize) && segmentSize >= segmentSizes.least && segmentSize <= segmentSizes.most)
+  ) {
+    return invalid("segmentSize", `must be a whole number of bytes from 64 KiB to 1 GiB, not ${String(segmentSize)}`)
+  }
+  return undefined
+}
+
+// layers
+
+const wire = (
+  options: Omit<Options, "root">,
+  medium: Layer.Layer<Storage | Lock>
+): Layer.Layer<Services, EventStoreError> => {
+  const { durability, eventFiles, lockTimeout, readOnly, segmentSize, store, writeProtect } = options
+  const ledger = LedgerLive.layer({ store, durability, lockTimeout, readOnly, segmentSize, writeProtect })
+  const index = IndexLive.layer({ store, ...(readOnly === undefined ? {} : { readOnly }) })
+  return EventStoreLive.layer({ store, eventFiles, readOnly, writeProtect }).pipe(
+    Layer.provide(index),
+    Layer.provide(ledger),
+    Layer.provide(medium),
+    Layer.catch((error) => Layer.effectContext(Effect.fail(error._tag === "EventStoreError" ? error : toStoreError(error))))
+  )
+}
+
+/**
+ * The store in `root`/`store` on this machine's disk, made if it is missing. Any number of processes may have it open at once.
+ *
+ * Fails with `InvalidOption`, which names the option, or with `EventStoreError`: `StoreUnsupported` for a folder that is no store
+ * or one of a newer format, `StoreDamaged`, `StoreUnavailable` if the disk refuses.
+ *
+ * Closing the layer's scope finishes what is being written and gives the store to others at once.
+ *
+ * ```ts
+ * import { Opossum } from "effect-opossum"
+ *
+ * export const StoreLive = Opossum.layer({ root: "data", store: "school" })
+ * ```
+ */
+export const layer = (options: Options): Layer.Layer<Services, OpenError> =>
+  Layer.unwrap(Effect.suspend(() => {
+    const problem = check(options)
+    if (problem !== undefined) return Effect.fail(problem)
+    const root = options.root ?? "opossum"
+    return Effect.succeed(wire(options, Layer.mergeAll(StorageNode.layer({ root }), LockFile.layer({ root }))))
+  }))
+
+/**
+ * `layer` with its options read from `Config`.
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { Opossum } from "effect-opossum"
+ *
+ * export const StoreLive = Opossum.layerConfig({
+ *   root: Config.string("STORE_ROOT"),
+ *   store: Config.string("STORE_NAME")
+ * })
+ * ```
+ */
+export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Services, OpenError | Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layer))
+
+/**
+ * The same code over memory: each build of the layer is a fresh, empty store, which goes with its scope. For tests, together with
+ * Effect's `TestClock` if wanted.
+ */
+export const layerMemory: Layer.Layer<Services> = Layer.orDie(
+  wire({ store: "memory", eventFiles: false }, Layer.mergeAll(StorageMemory.layer, LockMemory.layer))
+)
