@@ -229,10 +229,14 @@ export const make = (options: Options): Storage["Service"] => {
   const reading = step()
   const writing = step()
   const syncing = step()
+  // With the metadata of a new file it takes longer than the data of an old one.
+  const syncingDocuments = step()
   const syncingDirectories = step()
   const truncating = step()
   const unlinking = step()
   const renaming = step()
+  // On ext4 a rename onto a file writes the new one's bytes out first, a rename onto nothing does not.
+  const replacing = step()
   const changing = step()
   const making = step()
   const listing = step()
@@ -253,8 +257,11 @@ export const make = (options: Options): Storage["Service"] => {
     writing(() => writeAll(fd, bytes, offset), (done) => writeAllAsync(fd, bytes, offset, done), bytes.length)
   const sync = (fd: number) => syncing(() => fs.fdatasyncSync(fd), (done) => fs.fdatasync(fd, done))
   const unlink = (path: string) => unlinking(() => fs.unlinkSync(path), (done) => fs.unlink(path, done))
-  const renamePath = (from: string, to: string) =>
-    renaming(() => fs.renameSync(from, to), (done) => fs.rename(from, to, done))
+  const renamePath = (from: string, to: string, kind = renaming) =>
+    kind(() => fs.renameSync(from, to), (done) => fs.rename(from, to, done))
+
+  const chmod = (path: string, mode: number) =>
+    changing(() => fs.chmodSync(path, mode), (done) => fs.chmod(path, mode, done))
 
   /** Never fails: what was written and matters was synced before, and there is nothing to do about it. */
   const close = (fd: number): Effect.Effect<void> =>
@@ -282,9 +289,16 @@ export const make = (options: Options): Storage["Service"] => {
     readonly stats: fs.BigIntStats
   }
 
+  /** On Windows, which cannot open a path without following a link. */
+  const isNoLink = (path: string, flags: number): Step<void> =>
+    isWindows && (flags & O_CREAT) === 0
+      ? Effect.flatMap(look(path), (named) =>
+        named === undefined || named.isFile() ? Effect.void : Effect.fail(wrongKind()))
+      : Effect.void
+
   /** Opens what must be a file: neither a link nor a folder nor a pipe. */
   const openFile = (path: string, flags: number): Step<Opened> =>
-    Effect.flatMap(openPath(path, flags | safely), (fd) =>
+    Effect.flatMap(Effect.andThen(isNoLink(path, flags), openPath(path, flags | safely)), (fd) =>
       Effect.tapError(
         Effect.flatMap(stat(fd), (stats) => {
           if (!stats.isFile()) return Effect.fail(wrongKind())
@@ -331,8 +345,9 @@ export const make = (options: Options): Storage["Service"] => {
           checkRange(offset, length)
           // A large read is cut to the file's size first, so that asking for all of a file does not take all of the memory.
           return Effect.flatMap(
-            length <= 65_536 ? Effect.succeed(length) : Effect.map(size, (size) =>
-              Math.max(0, Math.min(length, size - offset))),
+            length <= 65_536 ?
+              Effect.succeed(length) :
+              Effect.map(size, (size) => Math.max(0, Math.min(length, size - offset))),
             (length) => {
               const into = buffer(length)
               return Effect.map(read(fd, offset, into), (count) =>
@@ -401,7 +416,8 @@ export const make = (options: Options): Storage["Service"] => {
       // Cut, so that any name that a file system takes gives one that it takes.
       const name = target.slice(folder.length + 1, folder.length + 61)
       const temporary = `${folder}/.${name}.${process.pid}.${randomBytes(6).toString("hex")}.tmp`
-      const seconds = (modified ?? 0) / 1000
+      // Seconds as a double are exact to a quarter of a microsecond, cut off: so that it never shows as a millisecond less.
+      const seconds = ((modified ?? 0) + 0.0005) / 1000
       const fill = (fd: number): Step<void> =>
         Effect.gen(function*() {
           yield* write(fd, 0, bytes)
@@ -413,7 +429,7 @@ export const make = (options: Options): Storage["Service"] => {
           }
           if (readOnly) yield* changing(() => fs.fchmodSync(fd, 0o400), (done) => fs.fchmod(fd, 0o400, done))
           // The metadata too, so not only the data.
-          if (durable) yield* syncing(() => fs.fsyncSync(fd), (done) => fs.fsync(fd, done))
+          if (durable) yield* syncingDocuments(() => fs.fsyncSync(fd), (done) => fs.fsync(fd, done))
         })
       return Effect.gen(function*() {
         const existing = yield* look(target)
@@ -423,15 +439,12 @@ export const make = (options: Options): Storage["Service"] => {
           Effect.ensuring(fill(fd), close(fd)),
           // Windows renames nothing onto a read-only file.
           isWindows && existing !== undefined && (existing.mode & 0o200n) === 0n
-            ? Effect.andThen(chmod(target, 0o600), renamePath(temporary, target))
-            : renamePath(temporary, target)
+            ? Effect.andThen(chmod(target, 0o600), renamePath(temporary, target, replacing))
+            : renamePath(temporary, target, existing === undefined ? renaming : replacing)
         ).pipe(Effect.tapError(() => Effect.ignore(unlink(temporary))))
         if (durable) yield* syncFolder(folder)
       })
     })
-
-  const chmod = (path: string, mode: number) =>
-    changing(() => fs.chmodSync(path, mode), (done) => fs.chmod(path, mode, done))
 
   const toUndefined = (failure: Failure): Step<undefined> =>
     codeOf(failure.cause) === "ENOENT" ? Effect.succeed(undefined) : Effect.fail(failure)
@@ -537,7 +550,10 @@ export const make = (options: Options): Storage["Service"] => {
           const mode = Number(stats.mode & 0o777n)
           const changed = readOnly ? mode & ~0o222 : mode | 0o200
           return Effect.ensuring(
-            changing(() => fs.fchmodSync(fd, changed), (done) => fs.fchmod(fd, changed, done)),
+            // Windows changes it by name only.
+            isWindows
+              ? chmod(absolute(path), changed)
+              : changing(() => fs.fchmodSync(fd, changed), (done) => fs.fchmod(fd, changed, done)),
             close(fd)
           )
         })),
