@@ -180,8 +180,8 @@ class Disk extends MemoryFileSystem {
       const start = index * sectorSize
       const sector = state.sectors.get(index)
       if (start < size) {
-        // Only its end is cut off.
-        if (sector === undefined) {
+        // Only its end is cut off, which matters if that is durable.
+        if (sector === undefined && size < state.durableSize) {
           const base = baseOf(file, state.durableSize, index)
           state.sectors.set(index, { versions: [base], written: false, takenForWritten: false })
         }

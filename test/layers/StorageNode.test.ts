@@ -65,23 +65,25 @@ const withCode = (code: string) => Object.assign(new Error(code), { code })
 
 describe("StorageNode", () => {
   describe("permissions", () => {
-    test("of what it makes are the owner's alone", function*(storage, root) {
-      const umask = process.umask(0)
-      yield* Effect.addFinalizer(() => Effect.sync(() => process.umask(umask)))
-      yield* storage.makeDirectory("a/b")
-      yield* storage.createFile("a/file")
-      yield* storage.replaceDocument("a/document", bytes("x"), { sync: false })
-      yield* storage.replaceDocument("a/readonly", bytes("x"), { sync: false, readOnly: true })
-      assert.strictEqual(modeOf(root, "a"), "700")
-      assert.strictEqual(modeOf(root, "a/b"), "700")
-      assert.strictEqual(modeOf(root, "a/file"), "600")
-      assert.strictEqual(modeOf(root, "a/document"), "600")
-      assert.strictEqual(modeOf(root, "a/readonly"), "400")
-      const made = StorageNode.make({ root: join(root, "new/root") })
-      yield* made.makeDirectory("")
-      assert.strictEqual(modeOf(root, "new"), "700")
-      assert.strictEqual(modeOf(root, "new/root"), "700")
-    })
+    for (const calls of ["synchronous", "asynchronous"] as const) {
+      test(`of what it makes are the owner's alone (${calls})`, function*(storage, root) {
+        const umask = process.umask(0)
+        yield* Effect.addFinalizer(() => Effect.sync(() => process.umask(umask)))
+        yield* storage.makeDirectory("a/b")
+        yield* storage.createFile("a/file")
+        yield* storage.replaceDocument("a/document", bytes("x"), { sync: false })
+        yield* storage.replaceDocument("a/readonly", bytes("x"), { sync: false, readOnly: true })
+        assert.strictEqual(modeOf(root, "a"), "700")
+        assert.strictEqual(modeOf(root, "a/b"), "700")
+        assert.strictEqual(modeOf(root, "a/file"), "600")
+        assert.strictEqual(modeOf(root, "a/document"), "600")
+        assert.strictEqual(modeOf(root, "a/readonly"), "400")
+        const made = StorageNode.make({ root: join(root, "new/root") })
+        yield* made.makeDirectory("")
+        assert.strictEqual(modeOf(root, "new"), "700")
+        assert.strictEqual(modeOf(root, "new/root"), "700")
+      }, { calls })
+    }
 
     test("that a person gave are kept by protecting", function*(storage, root) {
       yield* storage.createFile("a")

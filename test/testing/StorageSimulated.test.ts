@@ -126,6 +126,16 @@ describe("a power loss", () => {
         assert.deepStrictEqual(outcomes(disk), ["a=1"])
       }))
 
+    it.effect("tells NULs that were written from those that never were", () =>
+      Effect.gen(function*() {
+        const disk = yield* after(function*(storage) {
+          const file = yield* durable(storage, "a", new Uint8Array(0))
+          yield* file.write(1024, bytes("c"))
+          yield* file.write(512, new Uint8Array(512))
+        })
+        assert.deepStrictEqual(outcomes(disk), ["a=", "a=0*1024", "a=0*1024 c"])
+      }))
+
     it.effect("tells synced bytes from those written later", () =>
       Effect.gen(function*() {
         const disk = yield* after(function*(storage) {
@@ -171,6 +181,17 @@ describe("a power loss", () => {
             })
           ),
           ["a=a*600", "a=a*600 0*20"].sort()
+        )
+        // The cut is durable, and is over.
+        assert.deepStrictEqual(
+          outcomes(
+            yield* shorten(function*(file) {
+              yield* file.sync
+              yield* file.write(600, fill(600, "b"))
+              yield* file.sync
+            })
+          ),
+          ["a=a*600 b*600"]
         )
       }))
 
@@ -300,6 +321,18 @@ describe("a power loss", () => {
         assert.deepStrictEqual(outcomes(yield* renamed()), ["f/, f/a=1, g/", "f/, g/, g/a=1"])
         assert.deepStrictEqual(outcomes(yield* renamed("g")), ["f/, f/a=1, g/, g/a=1", "f/, g/, g/a=1"])
         assert.deepStrictEqual(outcomes(yield* renamed("f")), ["f/, g/", "f/, g/, g/a=1"])
+      }))
+
+    it.effect("gives no folder two names", () =>
+      Effect.gen(function*() {
+        const disk = yield* after(function*(storage) {
+          yield* storage.makeDirectory("f")
+          yield* storage.makeDirectory("g")
+          yield* storage.syncDirectory("")
+          yield* storage.rename("f", "g/f")
+          yield* storage.syncDirectory("g")
+        })
+        assert.deepStrictEqual(outcomes(disk), ["f/, g/", "g/, g/f/"])
       }))
 
     it.effect("loses all below a folder whose name is lost", () =>
@@ -567,6 +600,34 @@ describe("control", () => {
         assert.isTrue(isNew())
         yield* disk.storage.exists("b")
         assert.isFalse(isNew())
+      }))
+    }))
+
+  it.effect("tells disks apart by bytes alone", () =>
+    Effect.gen(function*() {
+      const written = (first: string, second: string) =>
+        after(function*(storage) {
+          const file = yield* durable(storage, "a", bytes(first))
+          yield* file.write(0, bytes(second))
+        })
+      // The same is readable, other bytes are durable.
+      const one = yield* written("1", "3")
+      const two = yield* written("2", "3")
+      assert.notStrictEqual(one.fingerprint(), two.fingerprint())
+      // The same number of bytes, all durable.
+      const disk = StorageSimulated.make()
+      yield* Effect.scoped(Effect.gen(function*() {
+        const file = yield* durable(disk.storage, "a", bytes("1"))
+        const before = disk.fingerprint()
+        yield* file.write(0, bytes("2"))
+        yield* file.sync
+        assert.notStrictEqual(disk.fingerprint(), before)
+        yield* file.write(0, bytes("1"))
+        yield* file.sync
+        assert.strictEqual(disk.fingerprint(), before)
+        yield* file.write(512, bytes("x"))
+        yield* file.truncate(1)
+        assert.strictEqual(disk.fingerprint(), before)
       }))
     }))
 
