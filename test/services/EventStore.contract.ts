@@ -1349,7 +1349,7 @@ export const suite = <E>(
 ): void => {
   describe(`EventStore: ${name}`, () => {
     for (const [title, rules] of Object.entries(groups)) {
-      describe(title, () => {
+      describe(`${title}`, () => {
         for (const rule of rules) {
           it.effect(rule.name, () => rule.run.pipe(Effect.scoped, Effect.provide(Layer.fresh(layer))))
         }
