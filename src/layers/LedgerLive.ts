@@ -417,6 +417,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       Scope.provide(scope),
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
+    yield* checkDeleted.pipe(Effect.onError(() => Scope.close(scope, Exit.void)))
     own = { number: newest, file, scope, start: tail.confirmed }
     return true
   })
@@ -465,6 +466,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   /** Steps 2 to 7, in a segment that this process just created. `undefined`: another one was created meanwhile. */
   const begin = Effect.fnUntraced(function*(number: number, file: WritableFile, sealAt: Ledger.Cursor | undefined) {
+    // If the name has gone to another store, this file lies in that one: it stays void there.
+    yield* checkDeleted
     // 2. only now read what is there
     let base: ParsedHeader | undefined
     for (const lower of yield* segmentNumbers) {

@@ -1,0 +1,490 @@
+/** What every ledger promises, whatever medium it stands on. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import * as Format from "../../src/internal/ledgerFormat.ts"
+import * as LedgerLive from "../../src/layers/LedgerLive.ts"
+import * as Ledger from "../../src/services/Ledger.ts"
+import type { Lock } from "../../src/services/Lock.ts"
+import { Storage } from "../../src/services/Storage.ts"
+
+// drafts
+
+const draft = (id: string, size = 10): Ledger.EventDraft => {
+  const event = {
+    type: "Noted",
+    version: 1,
+    tags: [`note:${id}`],
+    metadata: { id, timestamp: "2026-01-01T00:00:00.000Z" },
+    data: { text: "ä".repeat(size) }
+  }
+  return { kind: "event", type: event.type, tags: event.tags as never, id, body: Format.encodeEvent(event) }
+}
+const batch = (...ids: ReadonlyArray<string>): Ledger.Batch => ids.map((id) => draft(id)) as never
+
+// instances: each as a process of its own would have it, with a scope that can be closed or left behind
+
+const open = Effect.fnUntraced(function*(options: Partial<LedgerLive.Options> = {}) {
+  const scope = yield* Scope.make()
+  const ledger = yield* LedgerLive.make({ store: "shop", ...options }).pipe(Scope.provide(scope))
+  return { ledger, close: Scope.close(scope, Exit.void) }
+})
+
+const catchUp = Effect.fnUntraced(function*(ledger: Ledger.Ledger["Service"]) {
+  const commits: Array<Ledger.Commit> = []
+  for (;;) {
+    const next = yield* ledger.refresh
+    if (next.length === 0) return commits
+    commits.push(...next)
+  }
+})
+
+const commit = Effect.fnUntraced(function*(ledger: Ledger.Ledger["Service"], ...batches: ReadonlyArray<Ledger.Batch>) {
+  if (yield* ledger.acquire) yield* catchUp(ledger)
+  return yield* ledger.commit(batches as never)
+})
+
+const idsOf = Effect.fnUntraced(function*(ledger: Ledger.Ledger["Service"], from?: Ledger.Cursor) {
+  const ids: Array<string> = []
+  const scan = yield* ledger.scan(from)
+  for (;;) {
+    const commits = yield* scan.next
+    if (commits.length === 0) return ids
+    for (const { entries } of commits) for (const entry of entries) if (entry.kind === "event") ids.push(entry.id)
+  }
+})
+
+const segment = (n: number) => `shop/ledger/${n.toString().padStart(10, "0")}.jsonl`
+
+const overwrite = Effect.fnUntraced(function*(path: string, offset: number, bytes: Uint8Array) {
+  const storage = yield* Storage
+  yield* Effect.scoped(Effect.flatMap(storage.openWritable(path), (file) => file.write(offset, bytes)))
+})
+const truncate = Effect.fnUntraced(function*(path: string, size: number) {
+  const storage = yield* Storage
+  yield* Effect.scoped(Effect.flatMap(storage.openWritable(path), (file) => file.truncate(size)))
+})
+const bytesOf = Effect.fnUntraced(function*(path: string) {
+  const storage = yield* Storage
+  return (yield* storage.readDocument(path)) ?? new Uint8Array(0)
+})
+
+/** `layer`: a fresh, empty medium and its lock. */
+export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>): void => {
+  const test = (title: string, body: Effect.Effect<void, unknown, Storage | Lock | Scope.Scope>) =>
+    it.effect(title, () => body.pipe(Effect.scoped, Effect.provide(Layer.fresh(layer))))
+
+  describe(`Ledger: ${name}`, () => {
+    test(
+      "numbers records from 1, chains commits, and gives records back by their place",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open()
+        assert.strictEqual((yield* ledger.cursor).position, 0)
+        const outcome = yield* commit(ledger, batch("a"), batch("b", "c"))
+        assert.strictEqual(outcome.committed, 2)
+        assert.deepStrictEqual(outcome.commits.map(({ first, last }) => [first, last] as const), [[1, 1], [2, 3]] as never)
+        assert.deepStrictEqual(outcome.commits.map(({ cursor }) => cursor.hash), outcome.hashes as Array<string>)
+        assert.notStrictEqual(outcome.hashes[0], outcome.hashes[1])
+        const entries = outcome.commits.flatMap((made) => made.entries)
+        const records = yield* ledger.read([entries[2]!, entries[0]!])
+        assert.deepStrictEqual(
+          records.map((record) => record.kind === "event" ? [record.position as number, record.metadata.id, record.data] : []),
+          [[3, "c", { text: "ä".repeat(10) }], [1, "a", { text: "ä".repeat(10) }]]
+        )
+        assert.deepStrictEqual(yield* ledger.commitOf(entries[1]!), { first: 2, last: 3, hash: outcome.hashes[1]! })
+        yield* close
+      })
+    )
+
+    test(
+      "holds after opening again what was committed before, and carries on in the same segment after an orderly end",
+      Effect.gen(function*() {
+        const first = yield* open()
+        yield* commit(first.ledger, batch("a", "b"))
+        yield* first.close
+        const second = yield* open()
+        assert.strictEqual(second.ledger.storeId, first.ledger.storeId)
+        yield* commit(second.ledger, batch("c"))
+        yield* second.close
+        const third = yield* open()
+        assert.deepStrictEqual(yield* idsOf(third.ledger), ["a", "b", "c"])
+        assert.strictEqual((yield* third.ledger.segments).length, 1)
+        yield* third.close
+      })
+    )
+
+    test(
+      "begins a new segment when one is full, and reads across them",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open({ segmentSize: 1500 })
+        const ids = Array.from({ length: 20 }, (_, i) => `e${i}`)
+        for (const id of ids) assert.strictEqual((yield* commit(ledger, batch(id))).committed, 1)
+        assert.isAbove((yield* ledger.segments).length, 3)
+        assert.deepStrictEqual(yield* idsOf(ledger), ids)
+        yield* close
+        const again = yield* open({ segmentSize: 1500 })
+        assert.deepStrictEqual(yield* idsOf(again.ledger), ids)
+        const { position } = yield* again.ledger.cursor
+        assert.strictEqual(position, 20)
+        yield* again.close
+      })
+    )
+
+    test(
+      "tells another instance what was committed, and hands over to it",
+      Effect.gen(function*() {
+        const one = yield* open()
+        const two = yield* open()
+        yield* commit(one.ledger, batch("a"))
+        assert.isTrue(yield* two.ledger.isBehind)
+        assert.deepStrictEqual((yield* catchUp(two.ledger)).map(({ last }) => last as number), [1])
+        assert.isFalse(yield* two.ledger.isBehind)
+        yield* one.ledger.release
+        yield* commit(two.ledger, batch("b"))
+        yield* two.ledger.release
+        yield* commit(one.ledger, batch("c"))
+        assert.deepStrictEqual(yield* idsOf(one.ledger), ["a", "b", "c"])
+        assert.strictEqual((yield* one.ledger.segments).length, 1)
+        yield* one.close
+        yield* two.close
+      })
+    )
+
+    test(
+      "continues behind the valid part of a torn commit, wherever it is cut",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open()
+        yield* commit(ledger, batch("a"))
+        const before = (yield* ledger.cursor).end
+        yield* commit(ledger, batch("b", "c"))
+        yield* close
+        const storage = yield* Storage
+        const whole = yield* bytesOf(segment(1))
+        // the baton says that nothing was in flight: a torn tail cannot have one
+        yield* storage.claim("shop/ledger/0000000001.free")
+        for (let size = before + 1; size < whole.length - 1; size += 7) {
+          yield* storage.remove("shop")
+          yield* Effect.flatMap(open(), ({ close }) => close)
+          yield* storage.claim("shop/ledger/0000000001.free")
+          const made = yield* open()
+          yield* commit(made.ledger, batch("a"))
+          yield* commit(made.ledger, batch("b", "c"))
+          const cut = (yield* made.ledger.cursor).end
+          yield* made.close
+          const last = (yield* made.ledger.segments).at(-1)!.number
+          yield* storage.claim(`shop/ledger/${last.toString().padStart(10, "0")}.free`)
+          yield* truncate(segment(last), cut + 1 - (whole.length - size))
+          const after = yield* open()
+          assert.deepStrictEqual(yield* idsOf(after.ledger), ["a"])
+          assert.strictEqual((yield* commit(after.ledger, batch("d"))).commits[0]!.first as number, 2)
+          assert.deepStrictEqual(yield* idsOf(after.ledger), ["a", "d"])
+          yield* after.close
+          const again = yield* open()
+          assert.deepStrictEqual(yield* idsOf(again.ledger), ["a", "d"])
+          yield* again.close
+        }
+      })
+    )
+
+    test(
+      "adopts a whole commit that was not confirmed",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open()
+        yield* commit(ledger, batch("a"))
+        const { end } = yield* ledger.cursor
+        yield* close
+        const storage = yield* Storage
+        yield* storage.claim("shop/ledger/0000000001.free")
+        const cursor = { ...(yield* ledger.cursor) }
+        const { bytes } = Format.encodeGroup([batch("b")], cursor, end + 1, 0)
+        yield* overwrite(segment(1), end + 1, bytes)
+        const reader = yield* open({ readOnly: true })
+        assert.deepStrictEqual(yield* idsOf(reader.ledger), ["a"], "a reader believes confirmed commits alone")
+        const after = yield* open()
+        assert.strictEqual((yield* commit(after.ledger, batch("c"))).commits[0]!.first as number, 3)
+        assert.deepStrictEqual(yield* idsOf(after.ledger), ["a", "b", "c"])
+        yield* after.close
+        assert.strictEqual((yield* catchUp(reader.ledger)).length, 2)
+        yield* reader.close
+      })
+    )
+
+    test(
+      "never gives a wrong answer when any byte is changed: an error with the place, or the right one",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open({ segmentSize: 1200 })
+        const ids = ["a", "b", "c", "d", "e"]
+        for (const id of ids) yield* commit(ledger, batch(id))
+        yield* close
+        const segments = yield* ledger.segments
+        assert.isAbove(segments.length, 1)
+        for (const { bytes: counted, number } of segments) {
+          const whole = yield* bytesOf(segment(number))
+          for (let at = 0; at < counted; at += 5) {
+            for (const flip of [0x01, 0x80]) {
+              yield* overwrite(segment(number), at, new Uint8Array([whole[at]! ^ flip]))
+              const answer = yield* Effect.exit(Effect.gen(function*() {
+                const opened = yield* open({ readOnly: true })
+                return yield* Effect.onExit(idsOf(opened.ledger), () => opened.close)
+              }))
+              if (Exit.isSuccess(answer)) {
+                // only the newest commit cannot be told from a torn one
+                const found = answer.value
+                assert.deepStrictEqual(found, ids.slice(0, found.length), `byte ${at} of segment ${number}`)
+                assert.isAtLeast(found.length, ids.length - (number === segments.at(-1)!.number ? ids.length : 0))
+              } else {
+                const error = Exit.findErrorOption(answer)
+                assert.isTrue(error._tag === "Some" && typeof error.value._tag === "string", `byte ${at}: a typed error`)
+              }
+              yield* overwrite(segment(number), at, whole.subarray(at, at + 1))
+            }
+          }
+        }
+      })
+    )
+
+    test(
+      "refuses damage in a sealed segment with its place",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open({ segmentSize: 1200 })
+        for (const id of ["a", "b", "c", "d"]) yield* commit(ledger, batch(id))
+        yield* close
+        const text = Buffer.from(yield* bytesOf(segment(1))).toString()
+        const at = Buffer.byteLength(text.slice(0, text.indexOf("\"Noted\"")))
+        yield* overwrite(segment(1), at + 1, Buffer.from("M"))
+        const after = yield* open()
+        const error = yield* Effect.flip(idsOf(after.ledger))
+        assert.strictEqual(error._tag, "LedgerDamaged")
+        if (error._tag === "LedgerDamaged") {
+          assert.strictEqual(error.file, segment(1))
+          assert.strictEqual(error.position as number, 1)
+          assert.isAtMost(error.offset, at)
+        }
+        // appending goes on
+        assert.strictEqual((yield* commit(after.ledger, batch("e"))).committed, 1)
+        yield* after.close
+      })
+    )
+
+    test(
+      "refuses a confirm mark behind an invalid byte",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open()
+        yield* commit(ledger, batch("a"))
+        const middle = (yield* ledger.cursor).end
+        yield* commit(ledger, batch("b"))
+        yield* commit(ledger, batch("c"))
+        yield* close
+        yield* overwrite(segment(1), middle + 40, Buffer.from("#"))
+        const { close: end, ledger: damaged } = yield* open()
+        assert.strictEqual((yield* Effect.flip(idsOf(damaged)))._tag, "LedgerDamaged")
+        yield* end
+      })
+    )
+
+    test(
+      "refuses a newer format, an unknown feature, a folder that is no store",
+      Effect.gen(function*() {
+        const storage = yield* Storage
+        yield* Effect.flatMap(open(), ({ close }) => close)
+        const text = Buffer.from(yield* bytesOf("shop/store.json")).toString()
+        const refused = Effect.fnUntraced(function*(store: string, part: string) {
+          const error = yield* Effect.flip(open({ store }))
+          assert.strictEqual(error._tag, "LedgerUnsupported")
+          assert.include(error.message, part)
+        })
+        const replace = (value: string) => storage.replaceDocument("shop/store.json", Buffer.from(value), { sync: false })
+        yield* replace(text.replace("\"format\": 1", "\"format\": 2"))
+        yield* refused("shop", "format 2")
+        yield* replace(text.replace("\"features\": []", "\"features\": [\"encryption\"]"))
+        yield* refused("shop", "encryption")
+        yield* replace("{}")
+        yield* refused("shop", "does not describe a store")
+        yield* replace("not json")
+        yield* refused("shop", "no JSON")
+        yield* replace(text)
+        yield* Effect.flatMap(open(), ({ close }) => close)
+        // a header that asks for more than the description does
+        const header = Buffer.from(yield* bytesOf(segment(1))).toString().split("\n")[0]!
+        const fields = JSON.parse(header) as Record<string, unknown>
+        delete fields["hash"]
+        delete fields["crc"]
+        delete fields["kind"]
+        const newer = Format.encodeHeader({ ...fields, features: ["x"] } as never)
+        yield* storage.remove(segment(1))
+        yield* Effect.scoped(Effect.flatMap(storage.createFile(segment(1)), (file) => file.write(0, newer.bytes)))
+        const error = yield* Effect.flip(open())
+        assert.strictEqual(error._tag, "LedgerUnsupported")
+        // files, but no store
+        yield* storage.makeDirectory("photos")
+        yield* storage.replaceDocument("photos/cat.jpg", Buffer.from("cat"), { sync: false })
+        yield* refused("photos", "no store")
+        assert.deepStrictEqual((yield* storage.list("photos")).map((entry) => entry.name), ["cat.jpg"], "nothing was written")
+        // an empty folder is as good as none
+        yield* storage.makeDirectory("empty")
+        yield* Effect.flatMap(open({ store: "empty" }), ({ close }) => close)
+      })
+    )
+
+    test(
+      "keeps two stores under one root apart",
+      Effect.gen(function*() {
+        const one = yield* open({ store: "one" })
+        const two = yield* open({ store: "two" })
+        assert.notStrictEqual(one.ledger.storeId, two.ledger.storeId)
+        yield* commit(one.ledger, batch("a"))
+        yield* commit(two.ledger, batch("b"))
+        assert.deepStrictEqual(yield* idsOf(one.ledger), ["a"])
+        assert.deepStrictEqual(yield* idsOf(two.ledger), ["b"])
+        yield* one.close
+        yield* two.close
+      })
+    )
+
+    test(
+      "refuses a segment of another store",
+      Effect.gen(function*() {
+        const one = yield* open({ store: "shop" })
+        yield* commit(one.ledger, batch("a"))
+        yield* one.close
+        const two = yield* open({ store: "other" })
+        yield* commit(two.ledger, batch("b"))
+        yield* two.close
+        const storage = yield* Storage
+        yield* storage.remove(segment(1))
+        yield* storage.rename("other/ledger/0000000001.jsonl", segment(1))
+        const error = yield* Effect.flip(open())
+        assert.strictEqual(error._tag, "LedgerDamaged")
+        assert.include(error.message, "another store")
+      })
+    )
+
+    test(
+      "of two that make a store at once, both open the same",
+      Effect.gen(function*() {
+        const opened = yield* Effect.all(Array.from({ length: 5 }, () => open()), { concurrency: "unbounded" })
+        assert.strictEqual(new Set(opened.map(({ ledger }) => ledger.storeId)).size, 1)
+        for (const { close } of opened) yield* close
+        const storage = yield* Storage
+        assert.deepStrictEqual((yield* storage.list("")).map(({ name }) => name), ["shop"], "nothing is left over")
+      })
+    )
+
+    test(
+      "opened for reading only it writes nothing, and makes no store",
+      Effect.gen(function*() {
+        assert.strictEqual((yield* Effect.flip(open({ readOnly: true })))._tag, "StorageError")
+        const storage = yield* Storage
+        assert.deepStrictEqual(yield* storage.list(""), [])
+        const writer = yield* open()
+        yield* commit(writer.ledger, batch("a"))
+        const reader = yield* open({ readOnly: true })
+        assert.strictEqual((yield* Effect.flip(reader.ledger.acquire))._tag, "LedgerReadOnly")
+        assert.deepStrictEqual(yield* idsOf(reader.ledger), ["a"])
+        yield* writer.close
+        yield* reader.close
+      })
+    )
+
+    test(
+      "knows which cursors are of its history",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open({ segmentSize: 1200 })
+        const cursors = [yield* ledger.cursor]
+        for (const id of ["a", "b", "c", "d"]) {
+          yield* commit(ledger, batch(id))
+          cursors.push(yield* ledger.cursor)
+        }
+        for (const cursor of cursors) {
+          assert.isTrue(yield* ledger.holds(cursor), `position ${cursor.position}`)
+          assert.deepStrictEqual((yield* idsOf(ledger, cursor)).length, 4 - cursor.position)
+          assert.isFalse(yield* ledger.holds({ ...cursor, hash: "0".repeat(64) }))
+          assert.isFalse(yield* ledger.holds({ ...cursor, position: cursor.position + 1 }))
+          assert.isFalse(yield* ledger.holds({ ...cursor, end: cursor.end + 1 }))
+          assert.isFalse(yield* ledger.holds({ ...cursor, segment: cursor.segment + 9 }))
+        }
+        yield* close
+      })
+    )
+
+    test(
+      "is told at once that the store was deleted, and another one made in its place",
+      Effect.gen(function*() {
+        const one = yield* open()
+        const two = yield* open()
+        yield* commit(one.ledger, batch("a"))
+        yield* catchUp(two.ledger)
+        yield* one.ledger.release
+        yield* two.ledger.destroy
+        const storage = yield* Storage
+        assert.deepStrictEqual(yield* storage.list(""), [])
+        assert.strictEqual((yield* Effect.flip(one.ledger.refresh))._tag, "LedgerDeleted")
+        assert.strictEqual((yield* Effect.flip(two.ledger.refresh))._tag, "LedgerDeleted")
+        const three = yield* open()
+        assert.notStrictEqual(three.ledger.storeId, one.ledger.storeId)
+        assert.strictEqual((yield* Effect.flip(one.ledger.isBehind))._tag, "LedgerDeleted")
+        assert.strictEqual((yield* Effect.flip(one.ledger.acquire))._tag, "LedgerDeleted")
+        assert.deepStrictEqual(yield* idsOf(three.ledger), [])
+        for (const { close } of [one, two, three]) yield* close
+      })
+    )
+
+    test(
+      "carries on with another durability in a segment of its own",
+      Effect.gen(function*() {
+        const one = yield* open()
+        yield* commit(one.ledger, batch("a"))
+        yield* one.close
+        const two = yield* open({ durability: "os" })
+        yield* commit(two.ledger, batch("b"))
+        assert.strictEqual((yield* two.ledger.segments).length, 2)
+        yield* two.close
+        const header = Buffer.from(yield* bytesOf(segment(2))).toString().split("\n")[0]!
+        assert.strictEqual((JSON.parse(header) as { durability: string }).durability, "os")
+        const three = yield* open()
+        assert.deepStrictEqual(yield* idsOf(three.ledger), ["a", "b"])
+        yield* three.close
+      })
+    )
+
+    test(
+      "keeps the longest valid prefix of an unsynced segment whose middle was lost",
+      Effect.gen(function*() {
+        const one = yield* open({ durability: "os" })
+        yield* commit(one.ledger, batch("a"))
+        const { end } = yield* one.ledger.cursor
+        yield* commit(one.ledger, batch("b"))
+        yield* commit(one.ledger, batch("c"))
+        yield* one.close
+        yield* overwrite(segment(1), end + 1, new Uint8Array(20))
+        const two = yield* open({ durability: "os" })
+        assert.deepStrictEqual(yield* idsOf(two.ledger), ["a"])
+        yield* commit(two.ledger, batch("d"))
+        assert.deepStrictEqual(yield* idsOf(two.ledger), ["a", "d"])
+        yield* two.close
+        const three = yield* open({ durability: "os" })
+        assert.deepStrictEqual(yield* idsOf(three.ledger), ["a", "d"])
+        yield* three.close
+      })
+    )
+
+    test(
+      "makes sealed segments read-only if asked",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open({ segmentSize: 1200, writeProtect: true })
+        for (const id of ["a", "b", "c", "d", "e"]) yield* commit(ledger, batch(id))
+        assert.deepStrictEqual(yield* idsOf(ledger), ["a", "b", "c", "d", "e"])
+        yield* close
+        const again = yield* open({ segmentSize: 1200, writeProtect: true })
+        yield* commit(again.ledger, batch("f"))
+        assert.deepStrictEqual((yield* idsOf(again.ledger)).length, 6)
+        yield* again.ledger.destroy
+        yield* again.close
+        const storage = yield* Storage
+        assert.deepStrictEqual(yield* storage.list(""), [])
+      })
+    )
+  })
+}
