@@ -537,7 +537,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const tidy = Effect.fnUntraced(function*(segment: number, length: number) {
     yield* Effect.scoped(Effect.gen(function*() {
       const file = yield* storage.openWritable(pathOf(segment))
-      if ((yield* file.size) > length + 1) yield* file.truncate(length)
+      const behind = yield* file.read(length, 2)
+      // The mark stays: that of the next segment's header is not durable yet, so it may be the only one that a power loss leaves.
+      if (behind.length > 1) yield* file.truncate(behind[0] === 0x20 ? length + 1 : length)
     }))
     if (options.writeProtect) yield* storage.protect(pathOf(segment), true)
   })
