@@ -470,13 +470,19 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     yield* checkDeleted
     // 2. only now read what is there
     let base: ParsedHeader | undefined
-    for (const lower of yield* segmentNumbers) {
+    const numbers = yield* segmentNumbers
+    for (const lower of numbers) {
       if (lower >= number) continue
       base = yield* headerOf(lower)
       if (base !== undefined) break
     }
     if (base === undefined) return yield* damaged(1, 0, "no segment has a valid header")
     const link = linkOf(base)
+    // A power loss may keep a segment's name and lose an older one's. Whoever stands below looks for the next number only, so a void
+    // segment takes the place.
+    for (let gap = (link.header.previous?.segment ?? link.number) + 1; gap < number; gap++) {
+      if (!numbers.includes(gap)) yield* Effect.scoped(storage.createFile(pathOf(gap))).pipe(Effect.ignore)
+    }
     let end: Ledger.Cursor
     if (sealAt !== undefined && link.number === sealAt.segment) {
       end = sealAt
