@@ -204,7 +204,7 @@ const make = Effect.fnUntraced(function*(
       const { bytes } = run
       if (readOnly) return Effect.as(warnOfWrites(undefined), false)
       if (bytes === undefined) return Effect.succeed(true)
-      return storage.makeDirectory(folder).pipe(
+      return storage.makeDirectory(folder, { parents: false }).pipe(
         Effect.andThen(handles.drop(run)),
         // It can be derived anew, so it need not be durable; its checksums tell if it did not survive.
         Effect.andThen(storage.replaceDocument(pathOf(run), bytes, { sync: false })),
@@ -679,17 +679,11 @@ const make = Effect.fnUntraced(function*(
           else low = to + 1
           continue
         }
-        // The part that they were found in may be a run and a new tail by now.
-        const index = partIndex(pending[at]!)
-        const first = runs[index]?.first ?? tail.first
-        const last = runs[index]?.last ?? Infinity
-        let stop = at
-        while (stop < pending.length && stop - at < pageSize && pending[stop]! >= first && pending[stop]! <= last) {
-          stop++
-        }
-        const positions = pending.slice(at, stop)
+        // All were found in one part, and still are in one: a tail becomes a run as a whole.
+        const positions = pending.slice(at, at + pageSize)
+        const index = partIndex(positions[0]!)
         const page = yield* inPart(index, (lists) => candidates(lists, positions, false))
-        at = stop
+        at += positions.length
         if (page.length > 0) return page
       }
     })

@@ -364,7 +364,7 @@ describe("IndexLive", () => {
         }
       }))
 
-    it.effect("goes on with a search whose part was split into a run and a new tail", () =>
+    it.effect("goes on with a search whose tail became a run in between", () =>
       Effect.gen(function*() {
         for (const backwards of [false, true]) {
           for (const query of [Query.all, Query.tags("k0:v0")]) {
@@ -377,7 +377,7 @@ describe("IndexLive", () => {
               runBytes: history.commits.reduce((sum, { bytes }) => sum + bytes, 1)
             })
             for (let i = 0; i < 5; i++) history.commit(drafts(1000))
-            // The search knows a page of a tail of 6000, and asks for the rest when that is a run, followed by others.
+            // The search knows a page of a tail of 6000, and asks for the rest when that is part of a run.
             const candidates = index.find(query, { after: 0, before: 6001, backwards })
             const found = (yield* candidates.next).map(({ position }) => position as number)
             assert.strictEqual(found.length, 4096)
@@ -392,22 +392,46 @@ describe("IndexLive", () => {
         }
       }))
 
-    it.effect("answers many searches at once, with a run made and another repaired among them", () =>
+    it.effect("answers many searches at once, while runs are made, and others repaired", () =>
       Effect.gen(function*() {
         const history = grow(new History(), 4, 80)
         const disk = yield* indexed(history)
-        const name = (yield* names(disk))[3]!
-        yield* disk.replaceDocument(`${folder}/${name}`, new Uint8Array(10), { sync: false })
-        const index = yield* open(history, disk)
+        for (const name of (yield* names(disk)).slice(3, 5)) {
+          yield* disk.replaceDocument(`${folder}/${name}`, new Uint8Array(10), { sync: false })
+        }
+        const slowly: Disk = {
+          ...disk,
+          openFile: (path) => Effect.andThen(Effect.yieldNow, disk.openFile(path)),
+          replaceDocument: (path, bytes, options) =>
+            disk.replaceDocument(path, bytes, options).pipe(Effect.tap(Effect.yieldNow), Effect.tap(Effect.yieldNow))
+        }
+        const index = yield* open(history, slowly)
         const head = history.cursor.position
-        const range = { after: 0, before: head + 1, backwards: false }
-        const expected = queries.map((query) => naive(history).find(query, range))
-        const more = Array.from({ length: 40 }, () => history.commit([{ type: "Opened", tags: ["k0:v0"], id: "x" }]))
-        const [found] = yield* Effect.all([
-          Effect.forEach([...queries, ...queries], (query) => all(index, query, range), { concurrency: "unbounded" }),
-          index.add(more)
+        const expected = naive(history)
+        let done = false
+        let searches = 0
+        const search = (query: Query.Any, backwards: boolean) =>
+          Effect.gen(function*() {
+            const range = { after: 0, before: head + 1, backwards }
+            const right = expected.find(query, range)
+            do {
+              assert.deepStrictEqual(yield* all(index, query, range), right)
+              searches++
+              yield* Effect.yieldNow
+            } while (!done)
+          })
+        yield* Effect.all([
+          ...queries.flatMap((query) => [search(query, false), search(query, true)]),
+          Effect.gen(function*() {
+            for (let i = 0; i < 60; i++) {
+              yield* index.add([history.commit([{ type: "Opened", tags: ["k0:v0"], id: "x" }])])
+              yield* Effect.yieldNow
+            }
+            done = true
+          })
         ], { concurrency: "unbounded" })
-        assert.deepStrictEqual(found, [...expected, ...expected])
+        assert.isAbove(searches, queries.length * 2 * 10)
+        yield* check(index, history)
       }))
 
     describe("what is wrong with its files", () => {
@@ -470,6 +494,25 @@ describe("IndexLive", () => {
           }
         }))
 
+      it.effect("blocks that are whole, but not where they belong", () =>
+        Effect.gen(function*() {
+          const history = new History()
+          for (let i = 0; i < 9; i++) {
+            history.commit(
+              Array.from({ length: 200 }, (_, j) => ({ type: "Opened", tags: [tag((i + j) % 9)], id: `${i}-${j}` }))
+            )
+          }
+          const disk = yield* indexed(history, 200_000)
+          const path = `${folder}/${(yield* names(disk))[0]}`
+          const bytes = (yield* disk.readDocument(path))!
+          const swapped = Uint8Array.from(bytes)
+          swapped.set(bytes.subarray(256, 256 + 4096), 256 + 4096)
+          swapped.set(bytes.subarray(256 + 4096, 256 + 8192), 256)
+          yield* disk.replaceDocument(path, swapped, { sync: false })
+          yield* check(yield* open(history, disk, { runBytes: 200_000 }), history, brief)
+          assert.deepStrictEqual(yield* disk.readDocument(path), bytes)
+        }))
+
       it.effect("any of them, or several, are missing", () =>
         Effect.gen(function*() {
           const history = grow(new History(), 5, 60)
@@ -493,6 +536,8 @@ describe("IndexLive", () => {
           const made = yield* digests(disk)
           const index = yield* open(history, disk)
           yield* disk.remove(folder)
+          // The newest is derived first, without any other to begin at.
+          yield* check(index, history, [{ after: 0, before: history.cursor.position + 1, backwards: true }])
           yield* check(index, history)
           // All but the newest, whose file was open.
           made.delete([...made.keys()].at(-1)!)
@@ -520,7 +565,7 @@ describe("IndexLive", () => {
             return other
           }
           for (const other of [forge("store-2", 0), forge("store-1", 0), forge("store-1", 20)]) {
-            const foreign = yield* digests(yield* indexed(other))
+            const foreign = yield* files(yield* indexed(other))
             assert.deepStrictEqual([...foreign.keys()], [...made.keys()])
             // all of them, and one by one
             for (const chosen of [[...foreign.keys()], ...[...foreign.keys()].map((name) => [name])]) {
@@ -528,6 +573,20 @@ describe("IndexLive", () => {
                 yield* disk.replaceDocument(`${folder}/${name}`, Buffer.from(foreign.get(name)!, "hex"), {
                   sync: false
                 })
+              }
+              if (chosen.length > 1) {
+                // A process that is behind meets them only when it makes the same runs.
+                yield* Effect.scoped(Effect.gen(function*() {
+                  const index = yield* open(history, disk, { known: () => 20 })
+                  yield* index.add(history.commits)
+                  yield* check(index, history)
+                }))
+                assert.deepStrictEqual((yield* digests(disk)).get(chosen.at(-1)!), made.get(chosen.at(-1)!))
+                for (const name of chosen) {
+                  yield* disk.replaceDocument(`${folder}/${name}`, Buffer.from(foreign.get(name)!, "hex"), {
+                    sync: false
+                  })
+                }
               }
               yield* Effect.scoped(Effect.flatMap(open(history, disk), (index) => check(index, history)))
               assert.deepStrictEqual(yield* digests(disk), made)
@@ -653,6 +712,35 @@ describe("IndexLive", () => {
         }))
         assert.strictEqual(warnings.length, 1)
         assert.deepStrictEqual(yield* digests(disk), yield* digests(yield* indexed(history)))
+      }))
+
+    it.effect("does without a folder that it cannot have", () =>
+      Effect.gen(function*() {
+        const history = grow(new History(), 18, 40)
+        const disk = yield* freshDisk
+        yield* disk.replaceDocument(folder, new Uint8Array(1), { sync: false })
+        const index = yield* open(history, disk)
+        yield* check(index, history)
+      }))
+
+    it.effect("fails, and derives nothing, when it may not open more files", () =>
+      Effect.gen(function*() {
+        const history = grow(new History(), 19, 60)
+        const disk = yield* indexed(history)
+        let refuse = false
+        const index = yield* open(history, {
+          ...disk,
+          openFile: (path) =>
+            refuse
+              ? Effect.fail(new StorageError({ operation: "openFile", path, reason: "TooManyOpenFiles" }))
+              : disk.openFile(path)
+        })
+        refuse = true
+        history.scanned = 0
+        assert.strictEqual((yield* Effect.flip(all(index, Query.tags("k0:v0"), forwards)))._tag, "StorageError")
+        assert.strictEqual(history.scanned, 0)
+        refuse = false
+        yield* check(index, history)
       }))
 
     it.effect("opened for reading only, writes and removes nothing", () =>
