@@ -194,9 +194,10 @@ export class MemoryFileSystem {
     return true
   }
 
-  makeDirectory(path: StoragePath): void {
+  makeDirectory(path: StoragePath, parents: boolean): void {
     let directory = this.root
     if (path === "") return
+    if (!parents) this.place(path)
     for (const name of path.split("/")) {
       let node = directory.entries.get(name)
       if (node === undefined) {
@@ -360,10 +361,10 @@ export const toStorage = (fileSystem: MemoryFileSystem, call: Call, halves?: Hal
         checkPath(path)
         return fileSystem.claim(path)
       }),
-    makeDirectory: (path) =>
+    makeDirectory: (path, { parents = true } = {}) =>
       call("makeDirectory", path, () => {
         checkFolderPath(path)
-        fileSystem.makeDirectory(path)
+        fileSystem.makeDirectory(path, parents)
       }),
     list: (path) =>
       call("list", path, () => {

@@ -126,7 +126,7 @@ export const make = (
     const writeTags = Effect.fnUntraced(function*(target: Position, head: number) {
       const tags = (yield* index.addedTags([target], head)).get(target)
       if (tags === undefined) return
-      yield* storage.makeDirectory(`${root}/${folderOf(target)}`)
+      yield* storage.makeDirectory(`${root}/${folderOf(target)}`, { parents: false })
       yield* storage.replaceDocument(`${root}/${fileOf(target)}.tags.json`, encode({ position: target, tags }), { sync: false })
     })
 
@@ -144,7 +144,8 @@ export const make = (
 
     /** Makes the missing files, as long as there are any. */
     const followLedger = Effect.gen(function*() {
-      yield* storage.makeDirectory(root)
+      // of a store that is there: one that was deleted is not revived
+      yield* storage.makeDirectory(root, { parents: false })
       yield* lock.acquire(`${root}/mirror`, { timeout: 0 })
       yield* storage.replaceDocument(`${root}/README.txt`, Buffer.from(readme), { sync: false })
       const begin = yield* whereToBegin
@@ -179,7 +180,7 @@ export const make = (
             const records = yield* ledger.read(entries as ReadonlyArray<Place>)
             for (const record of records) {
               const next = folderOf(record.position)
-              if (next !== folder) yield* storage.makeDirectory(`${root}/${folder = next}`)
+              if (next !== folder) yield* storage.makeDirectory(`${root}/${folder = next}`, { parents: false })
               yield* write(record, commit.time)
               // other fibers, appends above all, come first
               if (++made % 16 === 0) yield* Effect.yieldNow
@@ -189,6 +190,8 @@ export const make = (
           if (made >= filesPerStep) {
             yield* save
             made = 0
+            // another store may have taken the deleted one's name
+            yield* history.catchUp
           }
         }
         yield* save
@@ -214,6 +217,11 @@ export const make = (
         if (Exit.isFailure(exit)) {
           const error = Exit.findErrorOption(exit)
           if (error._tag === "None") return yield* exit
+          const isDeleted = yield* Effect.match(history.catchUp, {
+            onFailure: ({ _tag }) => _tag === "LedgerDeleted",
+            onSuccess: () => false
+          })
+          if (isDeleted) return
           // Somebody else makes them. Everything else is told once, and tried again: an append never fails because of it.
           if (error.value._tag === "LockTimeout") yield* watchOther
           else {

@@ -490,14 +490,19 @@ export const make = (options: Options): Storage["Service"] => {
           })
         })
       }),
-    makeDirectory: (path) =>
+    makeDirectory: (path, { parents = true } = {}) =>
       call("makeDirectory", path, () => {
         const folder = absoluteFolder(path)
-        const make = { recursive: true, mode: 0o700 }
+        const make = { recursive: parents, mode: 0o700 }
         return making(() => void fs.mkdirSync(folder, make), (done) => fs.mkdir(folder, make, (error) => done(error)))
           .pipe(
-            // It succeeds on a folder that is there, so what is there is none.
-            Effect.mapError((failure) => codeOf(failure.cause) === "EEXIST" ? wrongKind() : failure)
+            // With parents it succeeds on a folder that is there, so what is there is none; without it fails on both.
+            Effect.catch((failure) => {
+              if (codeOf(failure.cause) !== "EEXIST") return Effect.fail(failure)
+              return !parents && fs.lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() === true
+                ? Effect.void
+                : Effect.fail(wrongKind())
+            })
           )
       }),
     list: (path) =>

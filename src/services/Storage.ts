@@ -69,8 +69,14 @@ export class Storage extends Context.Service<Storage, {
   readonly exists: (path: StoragePath) => Effect.Effect<boolean, StorageError>
   /** Removes a file and says whether it was this call that did: of two processes one is told `true`. */
   readonly claim: (path: StoragePath) => Effect.Effect<boolean, StorageError>
-  /** Makes a folder and those above it, where they are missing. */
-  readonly makeDirectory: (path: StoragePath) => Effect.Effect<void, StorageError>
+  /**
+   * Makes a folder where it is missing, and those above it; with `parents: false` the one above must exist (`NotFound`), so that
+   * nobody revives a folder that was removed.
+   */
+  readonly makeDirectory: (
+    path: StoragePath,
+    options?: { readonly parents?: boolean | undefined }
+  ) => Effect.Effect<void, StorageError>
   /** What lies in a folder, in no particular order; empty if there is no such folder. */
   readonly list: (path: StoragePath) => Effect.Effect<ReadonlyArray<Entry>, StorageError>
   /** Makes the folder's names durable. Does nothing where folders cannot be synced (Windows). */

@@ -290,6 +290,19 @@ export const suite = <E>(name: string, layer: Layer.Layer<Storage, E>): void => 
         assert.strictEqual(yield* reasonOf(storage.makeDirectory("a/file/b")), "WrongKind")
       })
 
+      test("of folders are made alone, if those above are not to be made", function*() {
+        const storage = yield* Storage
+        const alone = { parents: false }
+        assert.strictEqual(yield* reasonOf(storage.makeDirectory("a/b", alone)), "NotFound")
+        assert.isFalse(yield* storage.exists("a"))
+        yield* storage.makeDirectory("a")
+        yield* storage.makeDirectory("a/b", alone)
+        yield* storage.makeDirectory("a/b", alone)
+        yield* put("a/file", "")
+        assert.deepStrictEqual(yield* namesIn("a"), ["b directory", "file file"])
+        assert.strictEqual(yield* reasonOf(storage.makeDirectory("a/file", alone)), "WrongKind")
+      })
+
       test("are listed", function*() {
         const storage = yield* Storage
         assert.deepStrictEqual(yield* namesIn(""), [])
