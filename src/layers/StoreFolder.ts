@@ -31,18 +31,22 @@ const description = (store: string) => `${store}/store.json`
 /** The id of the store in this folder, or `undefined` where there is none. Refuses what is not a store, or a newer one. */
 export const inspect = Effect.fnUntraced(function*(store: string) {
   const storage = yield* Storage
-  const bytes = yield* storage.readDocument(description(store))
-  if (bytes === undefined) {
+  let bytes = yield* storage.readDocument(description(store))
+  // A store is made, and removed, by one rename: of a folder that is none both looks must say so.
+  for (let looks = 1; bytes === undefined; looks++) {
     const entries = yield* storage.list(store)
     if (entries.length === 0) return undefined
+    bytes = yield* storage.readDocument(description(store))
+    if (bytes !== undefined || looks < 2) continue
     return yield* new LedgerUnsupported({
       file: store,
       problem: "the folder holds files but no store.json, so it is no store: give another root or store name"
     })
   }
   const refuse = (problem: string) => new LedgerUnsupported({ file: description(store), problem })
+  const text = Buffer.from(bytes).toString("utf8")
   const found = yield* Effect.try({
-    try: () => JSON.parse(Buffer.from(bytes).toString("utf8")) as Partial<Description> | null,
+    try: () => JSON.parse(text) as Partial<Description> | null,
     catch: () => refuse("it is no JSON: the file is damaged, or none of a store")
   })
   if (typeof found !== "object" || found === null || typeof found.id !== "string" || !/^[\w-]{8,64}$/.test(found.id)) {
