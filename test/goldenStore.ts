@@ -1,0 +1,142 @@
+/**
+ * Makes the store in `golden/store-v1`, byte for byte: by the real store, with a fixed clock, random numbers, host and process. What it
+ * makes never changes as long as the format is 1; a new format gets a folder beside it.
+ *
+ *     node --import ./scripts/source.ts test/goldenStore.ts FOLDER
+ */
+import { Event, EventStore, EventStoreMaintenance, Opossum, Query, Tag } from "effect-opossum"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
+import crypto from "node:crypto"
+import * as fs from "node:fs"
+import { syncBuiltinESMExports } from "node:module"
+import os from "node:os"
+import { fileURLToPath } from "node:url"
+
+const CourseId = Schema.NonEmptyString.pipe(Schema.brand("CourseId"), Tag.as("course"))
+const StudentId = Schema.NonEmptyString.pipe(Schema.brand("StudentId"), Tag.as("student"))
+
+export class CourseDefined extends Event.Class<CourseDefined>()("CourseDefined", {
+  courseId: CourseId,
+  title: Schema.String,
+  capacity: Schema.Int
+}) {}
+
+export class StudentSubscribed extends Event.Class<StudentSubscribed>()("StudentSubscribed", {
+  courseId: CourseId,
+  studentId: StudentId,
+  at: Schema.DateTimeUtcFromString
+}) {}
+
+const [maths, art, anna] = [CourseId.make("maths"), CourseId.make("art"), StudentId.make("anna")]
+const withId = (id: string) => Event.withMetadata({ id })
+
+export const store = "school"
+
+const subscribed = (courseId: typeof CourseId.Type) =>
+  new StudentSubscribed({ courseId, studentId: anna, at: DateTime.makeUnsafe("2030-01-31T12:00:00Z") })
+
+/** What three processes do one after another, and what becomes of the files between them. */
+const steps = (root: string) => {
+  const ledger = `${root}/${store}/ledger`
+  const first = `${ledger}/0000000001.jsonl`
+  const last = `${ledger}/0000000003.jsonl`
+  const opened = <A, E>(
+    effect: Effect.Effect<A, E, EventStore.EventStore | EventStoreMaintenance.EventStoreMaintenance>
+  ) =>
+    Effect.gen(function*() {
+      yield* effect
+      const head = yield* EventStore.head
+      yield* EventStoreMaintenance.eventFiles.waitFor(head!)
+    }).pipe(Effect.provide(Opossum.layer({ root, store })))
+  return Effect.gen(function*() {
+    yield* opened(Effect.gen(function*() {
+      yield* EventStore.append(
+        withId("event-1")(new CourseDefined({ courseId: maths, title: "Mathematics", capacity: 2 }))
+      )
+      yield* EventStore.append([
+        withId("event-2")(
+          new CourseDefined({ courseId: art, title: "Zeichnen für Käuze \u{1f99d}\u2028\"\\", capacity: 20 })
+        ),
+        withId("event-3")(subscribed(maths))
+      ])
+    }))
+    // stopped in order: the next one carries on in the same segment
+    yield* opened(Effect.gen(function*() {
+      yield* EventStore.append(
+        Event.raw("Imported", { list: [1.5, -0.25, 1e21, null, true, {}], deep: { empty: "" } }, {
+          version: 3,
+          tags: ["source:legacy", "a:b:c"],
+          metadata: {
+            id: "event-4",
+            timestamp: DateTime.makeUnsafe("1999-12-31T23:59:59.999Z"),
+            correlationId: "request-7",
+            causationId: "event-3",
+            userId: "anna",
+            custom: { till: 7 }
+          }
+        })
+      )
+      yield* EventStoreMaintenance.addTags(
+        Query.of(CourseDefined),
+        ({ event }) => [`size:${event.capacity > 10 ? "large" : "small"}`]
+      )
+    }))
+    // A crash before the last commit was confirmed, and one of a process that began a segment: the next one takes over.
+    fs.unlinkSync(`${ledger}/0000000001.free`)
+    fs.truncateSync(first, fs.statSync(first).size - 1)
+    fs.writeFileSync(`${ledger}/0000000002.jsonl`, `{"kind":"segment","format":1,"feat`)
+    yield* opened(EventStore.append(withId("event-6")(subscribed(art))))
+    // a crash in the middle of a write
+    fs.unlinkSync(`${ledger}/0000000003.free`)
+    fs.appendFileSync(last, `{"kind":"event","position":7,"type":"CourseDef`)
+    // It names this machine's start, and depends on how fast the files were made.
+    fs.unlinkSync(`${root}/${store}/events/checkpoint.json`)
+  })
+}
+
+/** Always the same time; waiting is as ever. */
+const fixedClock = (real: Clock.Clock): Clock.Clock => {
+  const now = Date.UTC(2030, 0, 31, 12)
+  const nanos = BigInt(now) * 1_000_000n
+  return {
+    currentTimeMillisUnsafe: () => now,
+    currentTimeMillis: Effect.succeed(now),
+    currentTimeNanosUnsafe: () => nanos,
+    currentTimeNanos: Effect.succeed(nanos),
+    monotonicTimeNanosUnsafe: () => real.monotonicTimeNanosUnsafe(),
+    monotonicTimeNanos: real.monotonicTimeNanos,
+    sleep: (duration) => real.sleep(duration)
+  }
+}
+
+/** For as long as the scope is open this process is another one, on another host, and random ids are none. */
+const disguised = Effect.acquireRelease(
+  Effect.sync(() => {
+    const before = { hostname: os.hostname, randomUUID: crypto.randomUUID, pid: process.pid }
+    os.hostname = () => "till-1"
+    crypto.randomUUID = () => "00000000-0000-4000-8000-000000000001"
+    Object.defineProperty(process, "pid", { value: 4711, configurable: true, writable: true })
+    syncBuiltinESMExports()
+    return before
+  }),
+  ({ hostname, pid, randomUUID }) =>
+    Effect.sync(() => {
+      os.hostname = hostname
+      crypto.randomUUID = randomUUID
+      Object.defineProperty(process, "pid", { value: pid, configurable: true, writable: true })
+      syncBuiltinESMExports()
+    })
+)
+
+export const make = (root: string) =>
+  Effect.gen(function*() {
+    yield* disguised
+    const clock = yield* Clock.Clock
+    yield* steps(root).pipe(Effect.provideService(Clock.Clock, fixedClock(clock)), Random.withSeed("golden"))
+  }).pipe(Effect.scoped)
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await Effect.runPromise(make(process.argv[2]!))
