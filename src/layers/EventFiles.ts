@@ -26,12 +26,18 @@ export interface Options {
   readonly store: string
   readonly enabled: boolean
   readonly writeProtect: boolean
+  /** Whether appends wait: they come first. */
+  readonly isBusy: () => boolean
 }
 
 /** So many files are made before the checkpoint moves. */
 const filesPerStep = 256
 /** Files in one folder, since folders with very many names are slow to list. */
 const filesPerFolder = 1000
+/** So many files are made before other fibers get their turn. */
+const filesPerTurn = 16
+/** How long appends are given way to before some files are made all the same, in milliseconds. */
+const longestPause = 50
 /** How long a process waits before it asks again whether it may make files, in milliseconds. */
 const retryInterval = 250
 /** How long closing waits for files that are missing, in milliseconds. */
@@ -97,6 +103,13 @@ export const make = (
         waiters.delete(waiter)
         Deferred.doneUnsafe(waiter.deferred, Effect.void)
       }
+    }
+
+    let ended: EventStore.EventStoreError | undefined
+    const failAll = (reason: EventStore.EventStoreError["reason"]) => {
+      ended = new EventStore.EventStoreError({ reason })
+      for (const waiter of waiters) Deferred.doneUnsafe(waiter.deferred, Effect.fail(ended))
+      waiters.clear()
     }
 
     /** The checkpoint, if it is one of this very history. */
@@ -182,8 +195,7 @@ export const make = (
               const next = folderOf(record.position)
               if (next !== folder) yield* storage.makeDirectory(`${root}/${folder = next}`, { parents: false })
               yield* write(record, commit.time)
-              // other fibers, appends above all, come first
-              if (++made % 16 === 0) yield* Effect.yieldNow
+              if (++made % filesPerTurn === 0) yield* giveWay
             }
           }
           cursor = commit.cursor
@@ -196,6 +208,12 @@ export const make = (
         }
         yield* save
       }
+    })
+
+    /** Other fibers come first, above all those that append; but under appends that never end the files go on too, if slowly. */
+    const giveWay = Effect.gen(function*() {
+      yield* Effect.yieldNow
+      for (let waited = 0; options.isBusy() && waited < longestPause; waited += 5) yield* Effect.sleep(5)
     })
 
     /** What another process reached, which makes the files at present. */
@@ -221,7 +239,7 @@ export const make = (
             onFailure: ({ _tag }) => _tag === "LedgerDeleted",
             onSuccess: () => false
           })
-          if (isDeleted) return
+          if (isDeleted) return failAll(new EventStore.StoreDeleted())
           // Somebody else makes them. Everything else is told once, and tried again: an append never fails because of it.
           if (error.value._tag === "LockTimeout") yield* watchOther
           else {
@@ -236,6 +254,7 @@ export const make = (
     })
 
     if (options.enabled) {
+      yield* Effect.addFinalizer(() => Effect.sync(() => failAll(new EventStore.StoreClosed())))
       const fiber = yield* Effect.forkScoped(Effect.ignore(run))
       // registered last, so it runs first: a moment for what is missing
       yield* Effect.addFinalizer(() =>
@@ -264,6 +283,7 @@ export const make = (
             return Effect.fail(new EventStore.EventStoreError({ reason: new EventStore.StoreUnsupported({ problem }) }))
           }
           if (reached >= position) return Effect.void
+          if (ended !== undefined) return Effect.fail(ended)
           const waiter = { position, deferred: Deferred.makeUnsafe<void, EventStore.EventStoreError>() }
           waiters.add(waiter)
           news.openUnsafe()

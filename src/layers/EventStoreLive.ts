@@ -39,12 +39,15 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const ledger = yield* Ledger
   const index = yield* Index
   const history = yield* History.make({ store: options.store })
+  let onCommit = () => {}
+  const writer = yield* GroupWriter.make(history, { onCommit: () => onCommit() })
   const files = yield* EventFiles.make(history, {
     store: options.store,
     enabled: (options.eventFiles ?? true) && !(options.readOnly ?? false),
-    writeProtect: options.writeProtect ?? false
+    writeProtect: options.writeProtect ?? false,
+    isBusy: writer.isBusy
   })
-  const writer = yield* GroupWriter.make(history, { onCommit: files.wake })
+  onCommit = files.wake
   const storeError = Effect.mapError(History.toStoreError)
   let isClosed = false
   yield* Effect.addFinalizer(() => Effect.sync(() => isClosed = true))

@@ -96,8 +96,8 @@ const refused = (reason: EventStore.AppendRefused["reason"]) => new EventStore.A
 export const make = (
   history: History,
   options: {
-    /** Whether anybody else waits in this process: told when the last commit of a burst is done. */
-    readonly onCommit?: ((head: Position) => void) | undefined
+    /** Told after each commit. */
+    readonly onCommit?: (() => void) | undefined
   } = {}
 ): Effect.Effect<GroupWriter, never, Ledger.Ledger | Index | Scope.Scope> =>
   Effect.gen(function*() {
@@ -296,7 +296,7 @@ export const make = (
       for (let i = 0; i < committed; i++) answer(group.requests[i]!, Exit.succeed(appended[i]!))
       yield* Metric.update(Metrics.commitSize, group.batches.reduce((sum, batch) => sum + batch.length, 0))
       yield* Metric.update(Metrics.commitDuration, Number(clock.currentTimeNanosUnsafe() - start) / 1e6)
-      options.onCommit?.(history.known().position as Position)
+      options.onCommit?.()
     })
     const catchUp = Effect.ignore(history.catchUp)
 
