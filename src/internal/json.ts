@@ -127,7 +127,11 @@ const identifier = /^[\p{L}_$][\p{L}\p{N}_$]*$/u
 const toPath = (keys: ReadonlyArray<string | number>): string =>
   keys.reduce<string>(
     (path, key) =>
-      typeof key === "number" ? `${path}[${key}]` : identifier.test(key) ? `${path}.${key}` : `${path}[${JSON.stringify(key)}]`,
+      typeof key === "number"
+        ? `${path}[${key}]`
+        : identifier.test(key)
+        ? `${path}.${key}`
+        : `${path}[${JSON.stringify(key)}]`,
     "$"
   )
 

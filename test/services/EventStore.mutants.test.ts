@@ -1,12 +1,13 @@
 /** Each rule of the contract notices the mistake that it is about: a store that makes it fails the rule. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import type * as NaiveDriver from "../support/naiveDriver.ts"
 import { mutant } from "../support/mutants.ts"
 import { patches } from "../support/mutants/eventStore.ts"
-import type * as Contract from "./EventStore.contract.ts"
+import type * as NaiveDriver from "../support/naiveDriver.ts"
+import * as Contract from "./EventStore.contract.ts"
 
 /** The mistake, and (the beginning of) the name of a rule that notices it. */
 const noticed: { readonly [name: string]: string } = {
@@ -85,6 +86,30 @@ describe("stores with a mistake", () => {
           const exit = yield* rule.run.pipe(Effect.scoped, Effect.provide(Layer.fresh(layer)), Effect.exit)
           assert.isTrue(Exit.isSuccess(exit), rule.name)
         }
+      }))
+  }
+
+  // Named rules aside, random histories find what differs.
+  for (
+    const name of [
+      "control-store",
+      "store-before-inclusive",
+      "store-limit-before-reverse",
+      "store-condition-after-inclusive",
+      "store-all-without-after-ignored",
+      "store-retry-ignores-data",
+      "store-part-of-a-batch-is-a-retry"
+    ]
+  ) {
+    it.effect(`${name} is ${isControl(name) ? "not " : ""}noticed by random histories`, () =>
+      Effect.gen(function*() {
+        const { layer } = yield* load(name)
+        const result = yield* Arbitrary.checkEffect(
+          Arbitrary.schema(Contract.History),
+          (steps) => Effect.map(Effect.exit(Contract.isAsThePlainest(layer, steps)), Exit.isSuccess),
+          { runs: 300 }
+        )
+        assert.strictEqual(result._tag, isControl(name) ? "Passed" : "Falsified")
       }))
   }
 

@@ -9,7 +9,11 @@ const query = "src/Query.ts"
 const controls: Patches = {
   "control-driver": { file: driver, find: "The plainest event store that can be", replace: "A store" },
   "control-store": { file: store, find: "The event store: append, read and follow events.", replace: "A store" },
-  "control-event": { file: "src/Event.ts", find: "Events: Schema classes whose instances are facts.", replace: "Events" },
+  "control-event": {
+    file: "src/Event.ts",
+    find: "Events: Schema classes whose instances are facts.",
+    replace: "Events"
+  },
   "control-json": { file: "src/internal/json.ts", find: "JSON, as it is stored", replace: "JSON" }
 }
 
@@ -49,7 +53,8 @@ export const patches: Patches = {
   },
   "store-torn-batch": {
     file: driver,
-    find: "log.push(...records)\n        published()\n        return Effect.succeed(answer(records.map(positionOf), batch, false))",
+    find:
+      "log.push(...records)\n        published()\n        return Effect.succeed(answer(records.map(positionOf), batch, false))",
     replace: "log.push(records[0]!)\n        return Effect.map(Effect.yieldNow, () => {\n" +
       "log.push(...records.slice(1)); published(); return answer(records.map(positionOf), batch, false) })"
   },
@@ -109,7 +114,8 @@ export const patches: Patches = {
   "store-all-without-after-ignored": {
     file: driver,
     find: "condition === undefined ? undefined : conflict(condition)",
-    replace: "condition === undefined || condition.after === undefined && condition.failIfEventsMatch.items === \"all\" " +
+    replace:
+      "condition === undefined || condition.after === undefined && condition.failIfEventsMatch.items === \"all\" " +
       "? undefined : conflict(condition)"
   },
   "store-checks-own-batch": {
@@ -130,7 +136,8 @@ export const patches: Patches = {
   },
   "store-checks-then-acts": {
     file: driver,
-    find: "log.push(...records)\n        published()\n        return Effect.succeed(answer(records.map(positionOf), batch, false))",
+    find:
+      "log.push(...records)\n        published()\n        return Effect.succeed(answer(records.map(positionOf), batch, false))",
     replace: "return Effect.map(Effect.yieldNow, () => {\n" +
       "log.push(...records); published(); return answer(records.map(positionOf), batch, false) })"
   },
@@ -225,13 +232,13 @@ export const patches: Patches = {
   },
   "store-ambient-wins": {
     file: store,
-    find: "surroundings.ambient,\n      dressed?.metadata ?? {}",
-    replace: "dressed?.metadata ?? {},\n      surroundings.ambient"
+    find: "(surroundings.ambient, dressed.metadata)",
+    replace: "(dressed.metadata, surroundings.ambient)"
   },
   "store-further-metadata-lost": {
     file: store,
-    find: "Object.entries({ ...others, custom })",
-    replace: "Object.entries({ correlationId: others.correlationId, userId: others.userId, custom })"
+    find: "Object.entries(known)",
+    replace: "Object.entries({ correlationId: known.correlationId, userId: known.userId, custom: known.custom })"
   },
   "store-newer-version-decoded": {
     file: "src/Event.ts",
