@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -369,23 +370,33 @@ describe("LockFile", () => {
       assert.strictEqual(yield* tryOnce(root), "success")
     }))
 
-  it.live("layers of one process share the lock, by whatever path they came", () =>
+  it.effect("layers of one process share the lock, by whatever path they came", () =>
     Effect.gen(function*() {
       const root = yield* folder
       fs.symlinkSync(join(root, "shop"), join(root, "link"))
-      const viaLink = (timeout: AcquireOptions["timeout"]) =>
-        Effect.flatMap(Lock, (lock) => lock.acquire("link/writer", { timeout })).pipe(
-          Effect.provide(LockFile.layer({ root }))
-        )
+      const first = Context.get(yield* Layer.build(Layer.fresh(LockFile.layer({ root }))), Lock)
+      const second = Context.get(yield* Layer.build(Layer.fresh(LockFile.layer({ root }))), Lock)
       const scope = yield* Scope.make()
-      const held = yield* Scope.provide(acquire(root), scope)
-      assert.strictEqual((yield* Effect.flip(viaLink(0)))._tag, "LockTimeout")
-      const waiting = yield* Effect.forkChild(viaLink("5 seconds"), { startImmediately: true })
-      yield* until("a mark in the queue", () => queueOf(root).length === 1)
+      const held = yield* Scope.provide(first.acquire("shop/writer"), scope)
+      assert.strictEqual((yield* Effect.flip(second.acquire("link/writer", { timeout: 0 })))._tag, "LockTimeout")
+      const waiting = yield* Effect.forkChild(second.acquire("link/writer"), { startImmediately: true })
       assert.isTrue(yield* held.isContended)
       yield* Scope.close(scope, Exit.void)
+      // No time passes: it was handed over, not found free.
       assert.isFalse(yield* (yield* Fiber.join(waiting)).isLost)
     }))
+
+  it.effect("a holder that was busy for too long takes the lock for lost before the next heartbeat", () =>
+    Effect.gen(function*() {
+      const root = yield* folder
+      const held = yield* acquire(root)
+      const now = performance.now
+      yield* Effect.acquireRelease(
+        Effect.sync(() => performance.now = () => now.call(performance) + 3600),
+        () => Effect.sync(() => performance.now = now)
+      )
+      assert.isTrue(yield* held.isLost)
+    }).pipe(Effect.scoped))
 
   it.effect("ends to wait when the schedule ends", () =>
     Effect.gen(function*() {
