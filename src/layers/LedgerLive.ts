@@ -22,7 +22,7 @@ import * as Handles from "../internal/handles.ts"
 import * as Format from "../internal/ledgerFormat.ts"
 import * as Metrics from "../internal/metrics.ts"
 import * as Ledger from "../services/Ledger.ts"
-import { type Held, Lock } from "../services/Lock.ts"
+import { type Held, Lock, type LockTimeout } from "../services/Lock.ts"
 import { type File, Storage, StorageError, type WritableFile } from "../services/Storage.ts"
 import * as StoreFolder from "./StoreFolder.ts"
 
@@ -760,7 +760,24 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     yield* dropLock
   }).pipe(Effect.uninterruptible)
 
+  /**
+   * Whether there may be commits that were acknowledged and that no mark confirms any more: a power loss can take the last mark.
+   * (Or a writer is at work at this very moment.)
+   */
+  const isUnfinished = Effect.gen(function*() {
+    for (const number of yield* segmentNumbers) {
+      const parsed = yield* headerOf(number)
+      if (parsed !== undefined) return !parsed.confirmed || !isPadding(yield* tailOf(linkOf(parsed), true))
+    }
+    return false
+  })
+
   yield* Effect.addFinalizer(() => release(true))
+  // What was acknowledged must be there for whoever opens the store, whether or not anybody will ever write again.
+  if (!readOnly && (yield* isUnfinished)) {
+    yield* acquire
+    yield* release(false)
+  }
 
   return Ledger.Ledger.of({
     storeId,
@@ -794,4 +811,4 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
 export const layer = (
   options: Options
-): Layer.Layer<Ledger.Ledger, Ledger.LedgerError, Storage | Lock> => Layer.effect(Ledger.Ledger, make(options))
+): Layer.Layer<Ledger.Ledger, Ledger.LedgerError | LockTimeout, Storage | Lock> => Layer.effect(Ledger.Ledger, make(options))

@@ -291,7 +291,7 @@ describe("event files", () => {
             [file["position"], file["type"], file["data"], (file["metadata"] as { id: string }).id],
             [position, type, event.data, metadata.id]
           )
-          assert.deepStrictEqual(file["tags"], tags.filter((tag) => tag !== "mood:good") as never)
+          assert.deepStrictEqual(file["tags"], tags.filter((tag) => (tag as string) !== "mood:good") as never)
           assert.isBelow(Math.abs(Fs.statSync(fileOf(root, position)).mtimeMs - metadata.timestamp.epochMilliseconds), 60_000)
         }
         const added = JSON.parse(Fs.readFileSync(fileOf(root, 1).replace(".json", ".tags.json"), "utf8")) as unknown

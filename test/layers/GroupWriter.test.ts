@@ -1,0 +1,204 @@
+/** The one writer of a process: grouping, what depends on what in a group, and a medium that fails. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Event from "../../src/Event.ts"
+import * as EventStoreLive from "../../src/layers/EventStoreLive.ts"
+import * as IndexLive from "../../src/layers/IndexLive.ts"
+import * as LedgerLive from "../../src/layers/LedgerLive.ts"
+import * as LockMemory from "../../src/layers/LockMemory.ts"
+import * as Query from "../../src/Query.ts"
+import * as EventStore from "../../src/services/EventStore.ts"
+import * as Tag from "../../src/Tag.ts"
+import * as StorageSimulated from "../../src/testing/StorageSimulated.ts"
+
+const Seat = Schema.NonEmptyString.pipe(Tag.as("seat"))
+class Taken extends Event.Class<Taken>()("Taken", { seat: Seat, by: Schema.String }) {}
+const seat = (name: string) => Query.of(Taken, { seat: name })
+const take = (name: string, by: string) => EventStore.append(new Taken({ seat: name, by }), { failIfEventsMatch: seat(name) })
+const withId = (id: string, by = "anna") => Event.withMetadata(new Taken({ seat: id, by }), { id })
+const all = Effect.map(EventStore.read(Query.of(Taken)), ({ events }) => events.map(({ event }) => `${event.seat} ${event.by}`))
+
+const open = (disk: StorageSimulated.StorageSimulated, options: { readonly segmentSize?: number } = {}) =>
+  EventStoreLive.layer({ store: "shop", eventFiles: false }).pipe(
+    Layer.provide(IndexLive.layer({ store: "shop" })),
+    Layer.provide(LedgerLive.layer({ store: "shop", ...options })),
+    Layer.provide(Layer.mergeAll(disk.layer, LockMemory.layer)),
+    Layer.orDie,
+    Layer.fresh
+  )
+
+/** A store whose writer has begun, on a disk that can fail. */
+const test = (
+  title: string,
+  body: (disk: StorageSimulated.StorageSimulated) => Effect.Effect<void, unknown, EventStore.EventStore>
+) =>
+  it.effect(title, () =>
+    Effect.suspend(() => {
+      const disk = StorageSimulated.make()
+      return Effect.andThen(EventStore.append(new Taken({ seat: "first", by: "nobody" })), body(disk)).pipe(
+        Effect.provide(open(disk))
+      )
+    }))
+
+const together = <A, E, R>(effects: ReadonlyArray<Effect.Effect<A, E, R>>) =>
+  Effect.all(effects.map(Effect.exit), { concurrency: "unbounded" })
+
+const failureOf = <A, E>(exit: Exit.Exit<A, E>): E | undefined => {
+  const error = Exit.findErrorOption(exit)
+  return error._tag === "Some" ? error.value : undefined
+}
+const syncs = (disk: StorageSimulated.StorageSimulated) => disk.log.filter(({ operation }) => operation === "sync").length
+
+describe("groups", () => {
+  test("appends of many fibers share a sync", (disk) =>
+    Effect.gen(function*() {
+      const before = syncs(disk)
+      const exits = yield* together(Array.from({ length: 200 }, (_, i) => take(`s${i}`, "x")))
+      assert.isTrue(exits.every(Exit.isSuccess))
+      assert.isAtMost(syncs(disk) - before, 3)
+      assert.strictEqual((yield* all).length, 201)
+    }))
+
+  test("a condition is checked against earlier batches of its own group, a batch not against itself", () =>
+    Effect.gen(function*() {
+      const exits = yield* together([
+        EventStore.append([new Taken({ seat: "a", by: "1" }), new Taken({ seat: "a", by: "2" })], { failIfEventsMatch: seat("a") }),
+        take("a", "3"),
+        take("b", "4"),
+        take("b", "5")
+      ])
+      assert.deepStrictEqual(exits.map(Exit.isSuccess), [true, false, true, false])
+      const failed = failureOf(exits[1]!)
+      assert.isTrue(failed?._tag === "AppendConditionFailed" && (failed.conflict as number) === 2)
+      const other = failureOf(exits[3]!)
+      assert.isTrue(other?._tag === "AppendConditionFailed" && (other.conflict as number) === 4)
+    }))
+
+  test("what is wrong in a group fails alone", () =>
+    Effect.gen(function*() {
+      const exits = yield* together([
+        take("a", "1"),
+        EventStore.append(new Taken({ seat: "bad\u0000", by: "1" })),
+        EventStore.append(new Taken({ seat: "c", by: "1" }), { failIfEventsMatch: seat("c"), after: 999 as never }),
+        take("d", "1")
+      ])
+      assert.deepStrictEqual(exits.map(Exit.isSuccess), [true, false, false, true])
+      assert.deepStrictEqual(yield* all, ["first nobody", "a 1", "d 1"])
+    }))
+
+  test("a repetition in the group of the first gets its answer", () =>
+    Effect.gen(function*() {
+      const exits = yield* together([EventStore.append(withId("a")), EventStore.append(withId("a")), EventStore.append(withId("a", "ben"))])
+      assert.isTrue(Exit.isSuccess(exits[0]!) && Exit.isSuccess(exits[1]!))
+      if (Exit.isSuccess(exits[0]!) && Exit.isSuccess(exits[1]!)) {
+        assert.deepStrictEqual(exits[1].value, { ...exits[0].value, duplicate: true })
+      }
+      const conflict = failureOf(exits[2]!)
+      assert.isTrue(conflict?._tag === "AppendRefused" && conflict.reason._tag === "EventIdConflict")
+      assert.deepStrictEqual(yield* all, ["first nobody", "a anna"])
+    }))
+})
+
+describe("a medium that fails", () => {
+  for (const [operation, extent] of [["write", "before"], ["write", "half"], ["write", "after"], ["sync", "before"], ["sync", "half"]] as const) {
+    test(`a ${operation} that fails (${extent}) fails its group, with all that depends on it, and nothing of it is stored`, (disk) =>
+      Effect.gen(function*() {
+        disk.failNext(operation, "Io", { after: extent })
+        const exits = yield* together([take("a", "1"), take("a", "2"), EventStore.append(withId("b")), EventStore.append(withId("b"))])
+        for (const exit of exits) {
+          const error = failureOf(exit)
+          assert.isTrue(error?._tag === "EventStoreError" && error.reason._tag === "StoreUnavailable")
+        }
+        assert.deepStrictEqual(yield* all, ["first nobody"])
+        // nothing is in the way of the next, which gets the next position
+        const { positions } = yield* take("a", "3")
+        assert.deepStrictEqual([...positions] as Array<number>, [2])
+        assert.deepStrictEqual(yield* all, ["first nobody", "a 3"])
+        for (const image of disk.crashImages({ max: 64 })) {
+          assert.deepStrictEqual(yield* Effect.provide(all, open(image)), ["first nobody", "a 3"], "after a power loss")
+        }
+      }))
+  }
+
+  test("if it fails again when the segment is to be sealed, the outcome is unknown; the same ids find it out", (disk) =>
+    Effect.gen(function*() {
+      disk.failNext("sync", "Io", { after: "half" })
+      disk.failNext("createFile", "Io")
+      const error = yield* Effect.flip(EventStore.append(withId("a")))
+      assert.strictEqual(error._tag, "AppendOutcomeUnknown")
+      if (error._tag === "AppendOutcomeUnknown") assert.deepStrictEqual(error.ids, ["a"])
+      const { positions } = yield* EventStore.append(withId("a"))
+      assert.deepStrictEqual([...positions] as Array<number>, [2])
+      assert.deepStrictEqual(yield* all, ["first nobody", "a anna"])
+      for (const image of disk.crashImages({ max: 64 })) {
+        assert.deepStrictEqual(yield* Effect.provide(all, open(image)), ["first nobody", "a anna"], "after a power loss")
+      }
+    }))
+
+  test("a confirmation that fails comes after the commit: it is adopted", (disk) =>
+    Effect.gen(function*() {
+      let writes = 0
+      disk.failNext(({ operation }) => operation === "write" && ++writes === 2, "Io")
+      const { positions } = yield* take("a", "1")
+      assert.deepStrictEqual([...positions] as Array<number>, [2])
+      assert.strictEqual(disk.pendingFailures, 0)
+      assert.deepStrictEqual(yield* all, ["first nobody", "a 1"])
+      for (const image of disk.crashImages({ max: 64 })) {
+        assert.deepStrictEqual(yield* Effect.provide(all, open(image)), ["first nobody", "a 1"], "after a power loss")
+      }
+    }))
+
+  test("a disk that is full refuses, without a segment for each try, and goes on when there is room", (disk) =>
+    Effect.gen(function*() {
+      let isFull = true
+      for (let i = 0; i < 40; i++) disk.failNext(({ operation }) => operation === "write" && isFull, "DiskFull")
+      for (let i = 0; i < 10; i++) {
+        const error = yield* Effect.flip(take(`a${i}`, "1"))
+        assert.isTrue(error._tag === "EventStoreError" || error._tag === "AppendOutcomeUnknown")
+      }
+      const { events } = yield* EventStore.read(Query.all)
+      assert.strictEqual(events.length, 1, "reads go on")
+      isFull = false
+      yield* take("b", "1")
+      assert.deepStrictEqual(yield* all, ["first nobody", "b 1"])
+      const made = disk.log.filter(({ operation, path }) => operation === "createFile" && path.endsWith(".jsonl"))
+      assert.isAtMost(made.length, 3)
+    }))
+
+  test("a read that fails is a typed error, and the next one works", (disk) =>
+    Effect.gen(function*() {
+      yield* take("a", "1")
+      disk.failNext("read", "Io")
+      const error = yield* Effect.flip(EventStore.read(Query.all))
+      assert.isTrue(error._tag === "EventStoreError" && error.reason._tag === "StoreUnavailable")
+      assert.deepStrictEqual(yield* all, ["first nobody", "a 1"])
+    }))
+})
+
+describe("acknowledged", () => {
+  it.effect("is what survives every power loss, also across segments", () =>
+    Effect.gen(function*() {
+      const disk = StorageSimulated.make()
+      const expected: Array<string> = []
+      yield* Effect.gen(function*() {
+        for (let i = 0; i < 8; i++) {
+          yield* take(`s${i}`, "x")
+          expected.push(`s${i} x`)
+          for (const image of disk.crashImages({ max: 40, seed: i })) {
+            const again = Effect.gen(function*() {
+              assert.deepStrictEqual(yield* all, expected)
+              // what conflicted before conflicts after
+              const conflict = yield* Effect.flip(take("s0", "y"))
+              assert.strictEqual(conflict._tag, "AppendConditionFailed")
+              const { positions } = yield* take("next", "y")
+              assert.strictEqual(positions[0] as number, expected.length + 1)
+            })
+            yield* Effect.provide(again, open(image, { segmentSize: 1500 }))
+          }
+        }
+      }).pipe(Effect.provide(open(disk, { segmentSize: 1500 })))
+    }))
+})
