@@ -127,7 +127,8 @@ describe("a store of format 1", () => {
       }
       // torn bytes are gone, now that they are known not to belong to anything
       assert.notInclude(after[`${store}/ledger/0000000003.jsonl`]!.toString(), `"position":7`)
-      assert.include(after[`${store}/ledger/0000000004.jsonl`]!.toString(), `"position":7`)
+      const later = Object.keys(after).filter((name) => /ledger\/000000000[4-9]\.jsonl$/.test(name))
+      assert.isTrue(later.some((name) => after[name]!.includes(`"position":7`)))
     }))
 
   it.effect("is written again by the same steps, to the byte", () =>
