@@ -89,7 +89,7 @@ describe("stores with a mistake", () => {
       }))
   }
 
-  // Named rules aside, random histories find what differs.
+  // Named rules aside, random histories find what differs; always the same ones, so that this test is no game of chance.
   for (
     const name of [
       "control-store",
@@ -107,7 +107,7 @@ describe("stores with a mistake", () => {
         const result = yield* Arbitrary.checkEffect(
           Arbitrary.schema(Contract.History),
           (steps) => Effect.map(Effect.exit(Contract.isAsThePlainest(layer, steps)), Exit.isSuccess),
-          { runs: 300 }
+          { runs: 1000, seed: 1 }
         )
         assert.strictEqual(result._tag, isControl(name) ? "Passed" : "Falsified")
       }))
