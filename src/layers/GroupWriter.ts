@@ -71,7 +71,9 @@ interface Group {
   readonly batches: Array<Ledger.Batch>
   readonly requests: Array<Request>
   /** Answered with the group, and failing with it: what depends on a batch that is staged before. */
-  readonly dependent: Array<{ readonly request: Request; readonly answer: (appended: ReadonlyArray<EventStore.Appended>) => Answer }>
+  readonly dependent: Array<
+    { readonly request: Request; readonly answer: (appended: ReadonlyArray<EventStore.Appended>) => Answer }
+  >
   bytes: number
   /** The types and tags of what is staged, so that most conditions need no closer look. */
   readonly types: Set<string>
@@ -118,7 +120,10 @@ export const make = (
     // staging --------------------------------------------------------------------------------------------------------
 
     /** What the group holds under these ids: nothing, a whole batch that is this one, or something else. */
-    const stagedTwin = (group: Group, request: Request): { readonly batch: number } | EventStore.EventIdConflict | undefined => {
+    const stagedTwin = (
+      group: Group,
+      request: Request
+    ): { readonly batch: number } | EventStore.EventIdConflict | undefined => {
       const found = request.ids.map((id) => group.ids.get(id))
       const at = found.find((batch) => batch !== undefined)
       if (at === undefined) return undefined
@@ -141,30 +146,32 @@ export const make = (
         if (record.kind === "event" && wanted.has(record.metadata.id)) byId.set(record.metadata.id, record)
       }
       if (byId.size === 0) return undefined
-      const conflict = (id: string, problem: string) =>
-        new EventStore.EventIdConflict({ id, position: byId.get(id)?.position, problem })
-      const first = byId.values().next().value!
+      const first = byId.get(request.ids.find((id) => byId.has(id))!)!
+      const conflict = (problem: string) =>
+        new EventStore.EventIdConflict({ id: first.metadata.id, position: first.position, problem })
       if (request.ids.length < request.events.length) {
-        return conflict(first.metadata.id, "the batch has events without a given id, so it cannot be a repetition")
+        return conflict("this append has events without a given id, so it cannot be a repetition")
       }
       const records: Array<Ledger.EventRecord> = []
       for (const { metadata: { id } } of request.events) {
         const record = byId.get(id)
-        if (record === undefined) return conflict(first.metadata.id, `but no event has the id ${JSON.stringify(id)} of the same batch`)
+        if (record === undefined) return conflict(`no event has the id ${JSON.stringify(id)} of this append`)
         records.push(record)
       }
       for (let i = 1; i < records.length; i++) {
         if (records[i]!.position !== records[0]!.position + i) {
-          return conflict(request.events[i]!.metadata.id, "the events with these ids were not appended together, in this order")
+          return conflict("the events with these ids were not appended together, in this order")
         }
       }
       const commit = yield* ledger.commitOf(places.get(records[0]!.position)!)
       if (commit.first !== records[0]!.position || commit.last !== records[records.length - 1]!.position) {
-        return conflict(first.metadata.id, "the event was appended in a batch with others")
+        return conflict("the event was appended in a batch with others")
       }
       const differs = request.events.find((event, i) => !isEqual(event, records[i]!))
       if (differs !== undefined) {
-        return conflict(differs.metadata.id, "the event with this id has another type, version, tags or data")
+        return conflict(
+          `event ${JSON.stringify(differs.metadata.id)} was stored with another type, version, tags or data`
+        )
       }
       const appended: EventStore.Appended = {
         positions: records.map(({ position }) => position) as never,
@@ -176,7 +183,10 @@ export const make = (
     })
 
     /** The first staged event that a condition's query finds: the batch and the event's place in it. */
-    const stagedMatch = (group: Group, query: Query.Any): { readonly batch: number; readonly event: number } | undefined => {
+    const stagedMatch = (
+      group: Group,
+      query: Query.Any
+    ): { readonly batch: number; readonly event: number } | undefined => {
       if (group.requests.length === 0) return undefined
       const items = Query.normalize(query)
       if (
@@ -200,7 +210,9 @@ export const make = (
           group.dependent.push({
             request,
             answer: (appended) =>
-              "batch" in staged ? Exit.succeed({ ...appended[staged.batch]!, duplicate: true }) : Exit.fail(refused(staged))
+              "batch" in staged
+                ? Exit.succeed({ ...appended[staged.batch]!, duplicate: true })
+                : Exit.fail(refused(staged))
           })
           return
         }
@@ -226,7 +238,10 @@ export const make = (
         }
         const staged = stagedMatch(group, failIfEventsMatch)
         if (staged !== undefined) {
-          group.dependent.push({ request, answer: (appended) => failed(appended[staged.batch]!.positions[staged.event]!) })
+          group.dependent.push({
+            request,
+            answer: (appended) => failed(appended[staged.batch]!.positions[staged.event]!)
+          })
           return
         }
       }
@@ -294,8 +309,12 @@ export const make = (
         for (const { answer: made, request } of group.dependent) answer(request, made(appended))
       }
       for (let i = 0; i < committed; i++) answer(group.requests[i]!, Exit.succeed(appended[i]!))
-      yield* Metric.update(Metrics.commitSize, group.batches.reduce((sum, batch) => sum + batch.length, 0))
-      yield* Metric.update(Metrics.commitDuration, Number(clock.currentTimeNanosUnsafe() - start) / 1e6)
+      if (committed > 0) {
+        const events = group.requests.slice(0, committed).reduce((sum, request) => sum + request.events.length, 0)
+        // tags that are added are no events
+        if (events > 0) yield* Metric.update(Metrics.commitSize, events)
+        yield* Metric.update(Metrics.commitDuration, Number(clock.currentTimeNanosUnsafe() - start) / 1e6)
+      }
       options.onCommit?.()
     })
     const catchUp = Effect.ignore(history.catchUp)
