@@ -107,7 +107,15 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const folder = `${store}/ledger`
   const pathOf = (segment: number) => `${folder}/${StoreFolder.segmentName(segment)}`
   const batonOf = (segment: number) => `${folder}/${StoreFolder.batonName(segment)}`
-  const handles = yield* Handles.make<number, File, StorageError>((segment) => storage.openFile(pathOf(segment)), maxOpenSegments)
+  const handles = yield* Handles.make<number, File, StorageError>((segment) => openSegment(segment), maxOpenSegments)
+  /** A segment that was seen before is not found if meanwhile another store has its name. */
+  const openSegment = Effect.fnUntraced(function*(segment: number) {
+    const file = yield* storage.openFile(pathOf(segment))
+    if (linkAt(segment) === undefined) return file
+    const parsed = Format.parseHeader(yield* file.read(0, Format.headerBytes))
+    if (parsed._tag !== "Header" || parsed.header.store === storeId) return file
+    return yield* new StorageError({ operation: "openFile", path: pathOf(segment), reason: "NotFound" })
+  })
   const damaged = (segment: number, offset: number, problem: string, position?: number) =>
     new Ledger.LedgerDamaged({ file: pathOf(segment), offset, problem, ...(position ? { position: position as never } : {}) })
 
@@ -349,12 +357,15 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const isGone = (segment: number) =>
     own?.number === segment
       ? Effect.map(own.file.isCurrent, (current) => !current)
-      : handles.use(segment, (file) => Effect.map(file.isCurrent, (current) => !current))
+      : handles.use(segment, (file) => Effect.map(file.isCurrent, (current) => !current)).pipe(
+        Effect.catchTag("StorageError", (error) => error.reason === "NotFound" ? Effect.succeed(true) : Effect.fail(error))
+      )
 
   // following ----------------------------------------------------------------------------------------------------------
 
   const isBehind = Effect.gen(function*() {
     const { end, segment } = cursor
+    if (isDeleted) return yield* new Ledger.LedgerDeleted()
     if (ahead.length > 0 || (yield* storage.exists(pathOf(segment + 1)))) return true
     if (yield* isGone(segment)) return yield* Effect.as(checkDeleted, true)
     if (yield* isOwn) return false
