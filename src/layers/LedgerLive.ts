@@ -302,6 +302,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   let cursor: Ledger.Cursor = (yield* tailOf(links.at(-1)!, true)).confirmed
   /** Segments above the cursor's that belong to the history, and were not read yet. */
   let ahead: Array<Link> = []
+  /** Commits before the cursor that nobody was told of yet. */
+  let unread: ReadonlyArray<Ledger.Commit> = []
   let own: Own | undefined
   let held: { readonly held: Held; readonly scope: Scope.Closeable } | undefined
   /** An empty segment of our own whose header found no room on the disk: it is tried again, instead of making another. */
@@ -366,7 +368,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const isBehind = Effect.gen(function*() {
     const { end, segment } = cursor
     if (isDeleted) return yield* new Ledger.LedgerDeleted()
-    if (ahead.length > 0 || (yield* storage.exists(pathOf(segment + 1)))) return true
+    if (unread.length > 0 || ahead.length > 0 || (yield* storage.exists(pathOf(segment + 1)))) return true
     if (yield* isGone(segment)) return yield* Effect.as(checkDeleted, true)
     if (yield* isOwn) return false
     // the mark stands at `end`; what comes behind it begins with a brace
@@ -375,6 +377,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   })
 
   const refresh = Effect.gen(function*() {
+    if (unread.length > 0) {
+      const taken = unread
+      unread = []
+      return taken
+    }
     for (;;) {
       const sealed = ahead[0]?.header.previous
       const taken = yield* forward(cursor, sealed?.length)
@@ -600,8 +607,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       yield* takeOver()
       // somebody else's commits came first: they must be seen before anything is decided
       if (own?.start.position !== cursor.position) return nothing
-      yield* refresh
-      if (!(yield* isOwn)) return nothing
+      unread = yield* refresh
+      if (unread.length > 0 || !(yield* isOwn)) return nothing
       group = Format.encodeGroup(batches, cursor, cursor.end + 1, yield* Clock.currentTimeMillis)
     }
     const { file, number } = own!
