@@ -71,7 +71,13 @@ export const encodeHeader = (header: Header): { readonly bytes: Buffer; readonly
 const seal = (line: Buffer): Buffer => Buffer.concat([line, Buffer.from(`,"crc":"${hex8(crc32(line))}"}\n`)])
 
 export type ParsedHeader =
-  | { readonly _tag: "Header"; readonly header: Header; readonly hash: string; readonly end: number; readonly confirmed: boolean }
+  | {
+    readonly _tag: "Header"
+    readonly header: Header
+    readonly hash: string
+    readonly end: number
+    readonly confirmed: boolean
+  }
   /** Nothing, or torn: a void segment. */
   | { readonly _tag: "Void"; readonly problem: string }
   /** Written by something newer. */
@@ -89,11 +95,17 @@ export const parseHeader = (bytes: Uint8Array): ParsedHeader => {
   const json = parseJson(text)
   if (json === undefined || json.kind !== "segment") return { _tag: "Void", problem: "the first line is no header" }
   if (json.format !== format) {
-    return { _tag: "Unsupported", problem: `it has format ${String(json.format)}, and this version reads format ${format}` }
+    return {
+      _tag: "Unsupported",
+      problem: `it has format ${String(json.format)}, and this version reads format ${format}`
+    }
   }
   const features = json.features
   if (!Array.isArray(features) || features.length > 0) {
-    return { _tag: "Unsupported", problem: `it needs the features ${JSON.stringify(features)}, which this version does not know` }
+    return {
+      _tag: "Unsupported",
+      problem: `it needs the features ${JSON.stringify(features)}, which this version does not know`
+    }
   }
   const header = json as unknown as Header & { readonly hash: string }
   const hash = chain(header.previous?.hash ?? genesis(header.store), bytes.subarray(0, end - crcLength - hashLength))
@@ -163,7 +175,12 @@ export const encodeGroup = (
       bytes.set(draft.body, at)
       at += draft.body.length
       at += bytes.write(`,"crc":"${hex8(crc32(bytes.subarray(lineStart, at)))}"}\n`, at, "latin1")
-      const place = { position: position as never, segment: cursor.segment, offset: offset + lineStart, length: at - 1 - lineStart }
+      const place = {
+        position: position as never,
+        segment: cursor.segment,
+        offset: offset + lineStart,
+        length: at - 1 - lineStart
+      }
       entries.push(
         draft.kind === "event"
           ? { kind: "event", ...place, type: draft.type, tags: draft.tags, id: draft.id }
@@ -251,7 +268,9 @@ export const commitBefore = (
 }
 
 /** The place behind the last line of `bytes` that a mark confirms: where the mark stands. */
-export const lastConfirmed = (bytes: Uint8Array): { readonly at: number; readonly position: number; readonly hash: string } | undefined => {
+export const lastConfirmed = (
+  bytes: Uint8Array
+): { readonly at: number; readonly position: number; readonly hash: string } | undefined => {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   for (let before = bytes.length; (before = buffer.lastIndexOf("\n ", before - 1, "latin1")) >= 0 && before > 0;) {
     const at = before + 1
@@ -310,7 +329,9 @@ export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor)
       if (json === undefined) return stop("it is no JSON")
       if (isCommitLine(bytes, at, lineEnd)) {
         const line = json as unknown as CommitLine
-        if (entries.length === 0 || line.first !== first || line.last !== next) return stop("the commit does not fit the records before it")
+        if (entries.length === 0 || line.first !== first || line.last !== next) {
+          return stop("the commit does not fit the records before it")
+        }
         const now = chain(hash, bytes.subarray(start, lineEnd - crcLength - hashLength))
         if (now !== line.hash) return stop("the commit's hash does not continue the chain")
         hash = now
@@ -327,7 +348,12 @@ export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor)
         break
       }
       if (json.position !== next + 1) return stop(`position ${next + 1} is expected here`)
-      const place = { position: json.position as never, segment: cursor.segment, offset: base + at, length: lineEnd - at }
+      const place = {
+        position: json.position as never,
+        segment: cursor.segment,
+        offset: base + at,
+        length: lineEnd - at
+      }
       if (json.kind === "event") {
         const event = json as unknown as Ledger.EventRecord
         entries.push({ kind: "event", ...place, type: event.type, tags: event.tags, id: event.metadata.id })

@@ -1,7 +1,8 @@
 /**
  * What a store counts, by Effect's metrics: whoever wants them exports them.
  *
- * Unit and meaning stand in each description. All are per process; a store's own are told apart by `Metric.withAttributes`.
+ * Unit and meaning stand in each description; times have the attribute `time_unit`, as Effect's own timers do, so that exporters know
+ * the unit. All are per process; a store's own are told apart by `Metric.withAttributes`.
  */
 import * as Metric from "effect/Metric"
 
@@ -32,12 +33,14 @@ export const commitSize = Metric.histogram("opossum_commit_size", {
 /** From the beginning of the write to the confirmation. */
 export const commitDuration = Metric.histogram("opossum_commit_duration", {
   description: "Time to write, sync and confirm a commit (milliseconds)",
+  attributes: { time_unit: "milliseconds" },
   boundaries: [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
 })
 
 /** How long a writer waited for the right to write. */
 export const lockWait = Metric.histogram("opossum_lock_wait", {
   description: "Time waited for the store's lock (milliseconds)",
+  attributes: { time_unit: "milliseconds" },
   boundaries: [0.1, 0.5, 1, 5, 10, 50, 100, 200, 500, 1000, 2000, 5000]
 })
 

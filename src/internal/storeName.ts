@@ -9,7 +9,9 @@ export const nameProblem = (name: unknown): string | undefined => {
   if (typeof name !== "string") return `must be a string, not ${String(name)}`
   const told = JSON.stringify(name)
   if (name === "") return "must not be empty"
-  if (!isWellFormed(name) || hasControlCharacter(name)) return `must not have control characters or half characters: ${told}`
+  if (!isWellFormed(name) || hasControlCharacter(name)) {
+    return `must not have control characters or half characters: ${told}`
+  }
   if (/[/\\:*?"<>|]/.test(name)) return `must be a file name, without any of / \\ : * ? " < > |, but is ${told}`
   if (name.startsWith(".")) return `must not begin with a dot: ${told}`
   if (/[. ]$/.test(name)) return `must not end in a dot or a space: ${told}`

@@ -12,6 +12,7 @@ import * as Metric from "effect/Metric"
 import * as Scope from "effect/Scope"
 import * as Host from "../internal/host.ts"
 import * as Metrics from "../internal/metrics.ts"
+import { inRealTime } from "../internal/realTime.ts"
 import type { Position } from "../Position.ts"
 import * as EventStore from "../services/EventStore.ts"
 import { Index } from "../services/Index.ts"
@@ -93,7 +94,9 @@ export const make = (
     const boot = Host.thisProcess.boot ?? null
 
     const news = Latch.makeUnsafe(true)
-    const waiters = new Set<{ readonly position: number; readonly deferred: Deferred.Deferred<void, EventStore.EventStoreError> }>()
+    const waiters = new Set<
+      { readonly position: number; readonly deferred: Deferred.Deferred<void, EventStore.EventStoreError> }
+    >()
     let reached = 0
 
     const reach = (position: number) => {
@@ -140,7 +143,9 @@ export const make = (
       const tags = (yield* index.addedTags([target], head)).get(target)
       if (tags === undefined) return
       yield* storage.makeDirectory(`${root}/${folderOf(target)}`, { parents: false })
-      yield* storage.replaceDocument(`${root}/${fileOf(target)}.tags.json`, encode({ position: target, tags }), { sync: false })
+      yield* storage.replaceDocument(`${root}/${fileOf(target)}.tags.json`, encode({ position: target, tags }), {
+        sync: false
+      })
     })
 
     const write = Effect.fnUntraced(function*(record: Record, modified: number) {
@@ -171,10 +176,10 @@ export const make = (
         if (cursor === undefined) return Effect.void
         since ??= cursor
         const text: Checkpoint = { store: ledger.storeId, cursor, boot, since }
-        reach(cursor.position)
-        return Effect.andThen(
-          storage.replaceDocument(checkpoint, encode(text), { sync: false }),
-          Metric.update(Metrics.mirrorLag, history.known().position - cursor.position)
+        const { position } = cursor
+        return Metric.update(Metrics.mirrorLag, history.known().position - position).pipe(
+          Effect.andThen(Effect.sync(() => reach(position))),
+          Effect.andThen(storage.replaceDocument(checkpoint, encode(text), { sync: false }))
         )
       })
       for (;;) {
@@ -247,6 +252,7 @@ export const make = (
               yield* Effect.logWarning(`event files are not written for the time being: ${error.value.message}`)
             }
             failure = error.value
+            yield* Metric.update(Metrics.mirrorLag, history.known().position - reached)
           }
         }
         yield* Effect.sleep(retryInterval)
@@ -255,7 +261,7 @@ export const make = (
 
     if (options.enabled) {
       yield* Effect.addFinalizer(() => Effect.sync(() => failAll(new EventStore.StoreClosed())))
-      const fiber = yield* Effect.forkScoped(Effect.ignore(run))
+      const fiber = yield* Effect.forkScoped(inRealTime(Effect.ignore(run)))
       // registered last, so it runs first: a moment for what is missing
       yield* Effect.addFinalizer(() =>
         Effect.suspend(() => {
@@ -264,7 +270,7 @@ export const make = (
           const waiter = { position: known, deferred: Deferred.makeUnsafe<void, EventStore.EventStoreError>() }
           waiters.add(waiter)
           news.openUnsafe()
-          return Effect.ignore(Effect.timeoutOption(Deferred.await(waiter.deferred), closingTime))
+          return inRealTime(Effect.ignore(Effect.timeoutOption(Deferred.await(waiter.deferred), closingTime)))
         })
       )
     }
@@ -282,12 +288,17 @@ export const make = (
             const problem = "event files are off: open the store with `eventFiles: true`"
             return Effect.fail(new EventStore.EventStoreError({ reason: new EventStore.StoreUnsupported({ problem }) }))
           }
-          if (reached >= position) return Effect.void
-          if (ended !== undefined) return Effect.fail(ended)
+          if (reached >= position) {
+            return Effect.void
+          }
+          if (ended !== undefined) {
+            return Effect.fail(ended)
+          }
           const waiter = { position, deferred: Deferred.makeUnsafe<void, EventStore.EventStoreError>() }
           waiters.add(waiter)
           news.openUnsafe()
-          return Effect.onInterrupt(Deferred.await(waiter.deferred), () => Effect.sync(() => waiters.delete(waiter)))
+          return Effect.onInterrupt(Deferred.await(waiter.deferred), () =>
+            Effect.sync(() => waiters.delete(waiter)))
         })
     }
   })

@@ -77,7 +77,9 @@ const make = Effect.fnUntraced(function*(options: Options) {
   })
 
   const admin = Admin.EventStoreAdmin.of({
-    deleteStore: Effect.andThen(open, storeError(ledger.destroy)).pipe(Effect.withSpan("EventStoreAdmin.deleteStore"))
+    deleteStore: Effect.andThen(open, storeError(ledger.destroy)).pipe(
+      operation("EventStoreAdmin.deleteStore", "deleteStore")
+    )
   })
 
   const maintenance = Maintenance.EventStoreMaintenance.of({
@@ -96,16 +98,24 @@ const make = Effect.fnUntraced(function*(options: Options) {
         })
         return store.stream(query).pipe(
           Stream.runForEach((sequenced) => {
-            const wanted = [...new Set<string>(tags(sequenced))].filter((tag) => !sequenced.tags.includes(tag as Tag.Tag))
+            const wanted = [...new Set<string>(tags(sequenced))].filter((tag) =>
+              !sequenced.tags.includes(tag as Tag.Tag)
+            )
             const problem = tagsProblem(eventsProcessed++, sequenced.tags.length, wanted)
             if (problem !== undefined) return Effect.fail(new EventStore.AppendRefused({ reason: problem }))
             if (wanted.length === 0) return Effect.void
-            targets.push({ position: sequenced.position, tags: wanted as ReadonlyArray<string> as ReadonlyArray<Tag.Tag> })
+            targets.push({
+              position: sequenced.position,
+              tags: wanted as ReadonlyArray<string> as ReadonlyArray<Tag.Tag>
+            })
             return targets.length >= targetsPerRecord ? flush : Effect.void
           }),
           Effect.andThen(Effect.suspend(() => flush)),
           Effect.map(() => ({ eventsProcessed, tagsAdded })),
-          Effect.withSpan("EventStoreMaintenance.addTags")
+          Effect.tap(() =>
+            Effect.annotateCurrentSpan({ "opossum.events": eventsProcessed, "opossum.tags": tagsAdded })
+          ),
+          operation("EventStoreMaintenance.addTags", "addTags")
         )
       }),
     verify: Stream.unwrap(
@@ -118,7 +128,9 @@ const make = Effect.fnUntraced(function*(options: Options) {
             for (const { entries } of commits) {
               for (const entry of entries) {
                 const place = yield* storeError(index.locate(entry.position))
-                if (place?.segment === entry.segment && place.offset === entry.offset && place.length === entry.length) continue
+                if (
+                  place?.segment === entry.segment && place.offset === entry.offset && place.length === entry.length
+                ) continue
                 // covered by the index, and yet elsewhere: what the index says of this position cannot be trusted
                 if (entry.position > history.known().position) continue
                 return yield* new EventStore.EventStoreError({
@@ -158,6 +170,14 @@ const make = Effect.fnUntraced(function*(options: Options) {
   )
 })
 
+/** A span like those of the event store's own operations. */
+const operation = (name: string, operationName: string) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.withSpan(self, name, {
+    kind: "client",
+    attributes: { "db.system.name": "effect-opossum", "db.operation.name": operationName },
+    captureStackTrace: false
+  })
+
 const more = Option.some(undefined)
 const noMore = Option.none<undefined>()
 
@@ -171,7 +191,9 @@ const tagsProblem = (
     if (problem !== undefined) return new EventStore.InvalidTag({ index: at, tag, problem })
   }
   const actual = present + wanted.length
-  return actual > Limits.tags ? new EventStore.LimitExceeded({ what: "tags", limit: Limits.tags, actual, index: at }) : undefined
+  return actual > Limits.tags
+    ? new EventStore.LimitExceeded({ what: "tags", limit: Limits.tags, actual, index: at })
+    : undefined
 }
 
 // layers

@@ -4,7 +4,6 @@
  * one write and one sync.
  */
 import type * as Arr from "effect/Array"
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -16,6 +15,7 @@ import * as Json from "../internal/json.ts"
 import * as Format from "../internal/ledgerFormat.ts"
 import * as Limits from "../internal/limits.ts"
 import * as Metrics from "../internal/metrics.ts"
+import { elapsed, inRealTime } from "../internal/realTime.ts"
 import type { Position } from "../Position.ts"
 import * as Query from "../Query.ts"
 import * as EventStore from "../services/EventStore.ts"
@@ -105,7 +105,6 @@ export const make = (
   Effect.gen(function*() {
     const ledger = yield* Ledger.Ledger
     const index = yield* Index
-    const clock = yield* Clock.Clock
     let queue: Array<Request> = []
     let isClosed = false
     let isWriting = false
@@ -281,7 +280,7 @@ export const make = (
         if (Exit.isFailure(staged)) answer(request, mapped(staged))
       }
       if (group.batches.length === 0) return
-      const start = clock.currentTimeNanosUnsafe()
+      const start = elapsed()
       let position = history.known().position
       const outcome = yield* Effect.exit(history.commit(ledger.commit(group.batches as never)))
       if (Exit.isFailure(outcome)) {
@@ -296,6 +295,13 @@ export const make = (
         const positions = group.batches[i]!.map(() => ++position as Position)
         appended.push({ positions: positions as never, head: position as Position, hash: hashes[i]!, duplicate: false })
       }
+      // Before anybody is answered, so that who was answered is counted.
+      if (committed > 0) {
+        const events = group.requests.slice(0, committed).reduce((sum, request) => sum + request.events.length, 0)
+        // tags that are added are no events
+        if (events > 0) yield* Metric.update(Metrics.commitSize, events)
+        yield* Metric.update(Metrics.commitDuration, elapsed() - start)
+      }
       // What another process's commits overtook begins again: conditions are checked anew. Callers see latency only.
       const again = group.requests.slice(committed)
       if (again.length > 0) {
@@ -309,12 +315,6 @@ export const make = (
         for (const { answer: made, request } of group.dependent) answer(request, made(appended))
       }
       for (let i = 0; i < committed; i++) answer(group.requests[i]!, Exit.succeed(appended[i]!))
-      if (committed > 0) {
-        const events = group.requests.slice(0, committed).reduce((sum, request) => sum + request.events.length, 0)
-        // tags that are added are no events
-        if (events > 0) yield* Metric.update(Metrics.commitSize, events)
-        yield* Metric.update(Metrics.commitDuration, Number(clock.currentTimeNanosUnsafe() - start) / 1e6)
-      }
       options.onCommit?.()
     })
     const catchUp = Effect.ignore(history.catchUp)
@@ -344,7 +344,7 @@ export const make = (
     /** Looks whether somebody waits, not more often than `interval`, and gives way when it is time. */
     const giveWay = (interval: number) =>
       Effect.suspend(() => {
-        const now = clock.currentTimeMillisUnsafe()
+        const now = elapsed()
         if (!holds || now - lastLook < interval) return Effect.void
         lastLook = now
         return Effect.flatMap(ledger.shouldRelease, (contended) => {
@@ -358,13 +358,13 @@ export const make = (
       })
 
     const acquire = Effect.gen(function*() {
-      const start = clock.currentTimeMillisUnsafe()
+      const start = elapsed()
       // who comes while this waits for the lock has a time-out of its own
       const asked = new Set(queue)
       const isNew = yield* Effect.exit(ledger.acquire)
       if (Exit.isSuccess(isNew)) {
         if (!isNew.value) return true
-        if (!holds) yield* Metric.update(Metrics.lockWait, clock.currentTimeMillisUnsafe() - start)
+        if (!holds) yield* Metric.update(Metrics.lockWait, elapsed() - start)
         holds = true
         holding.openUnsafe()
         const seen = yield* Effect.exit(history.catchUp)
@@ -398,7 +398,7 @@ export const make = (
         }
         if (!(yield* acquire)) continue
         yield* Effect.uninterruptible(writeGroup)
-        lastWork = clock.currentTimeMillisUnsafe()
+        lastWork = elapsed()
         yield* giveWay(busyLook)
       }
     })
@@ -420,7 +420,7 @@ export const make = (
       })
     )
     yield* Effect.forkScoped(run)
-    yield* Effect.forkScoped(lookWhenIdle)
+    yield* Effect.forkScoped(inRealTime(lookWhenIdle))
 
     const submit = (request: Request): Effect.Effect<EventStore.Appended, Failure> =>
       Effect.suspend(() => {

@@ -6,9 +6,10 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import * as Semaphore from "effect/Semaphore"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
+import { inRealTime } from "../internal/realTime.ts"
 import type { Position } from "../Position.ts"
 import * as Query from "../Query.ts"
 import * as EventStore from "../services/EventStore.ts"
@@ -160,7 +161,7 @@ export const make = (
         yield* Effect.sleep(hintInterval)
       }
     })
-    yield* Effect.forkScoped(follow)
+    yield* Effect.forkScoped(inRealTime(follow))
 
     const awaitBeyond = (position: number): Effect.Effect<void, LedgerError> =>
       Effect.suspend(() => {
@@ -173,13 +174,16 @@ export const make = (
 
     // reading --------------------------------------------------------------------------------------------------------
 
-    const records: History["records"] = (candidates) => candidates.length === 0 ? Effect.succeed([]) : ledger.read(candidates)
+    const records: History["records"] = (candidates) =>
+      candidates.length === 0 ? Effect.succeed([]) : ledger.read(candidates)
 
     const load: History["load"] = Effect.fnUntraced(function*(query, candidates, head) {
       if (candidates.length === 0) return []
       const found = yield* ledger.read(candidates)
       const { additions } = yield* index.counts
-      const added = additions === 0 ? undefined : yield* index.addedTags(candidates.map(({ position }) => position), head)
+      const added = additions === 0
+        ? undefined
+        : yield* index.addedTags(candidates.map(({ position }) => position), head)
       const events: Array<EventStore.StoredEvent> = []
       for (const record of found) {
         if (record.kind !== "event") continue

@@ -117,7 +117,12 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     return yield* new StorageError({ operation: "openFile", path: pathOf(segment), reason: "NotFound" })
   })
   const damaged = (segment: number, offset: number, problem: string, position?: number) =>
-    new Ledger.LedgerDamaged({ file: pathOf(segment), offset, problem, ...(position ? { position: position as never } : {}) })
+    new Ledger.LedgerDamaged({
+      file: pathOf(segment),
+      offset,
+      problem,
+      ...(position ? { position: position as never } : {})
+    })
 
   /** The history's segments, oldest first. */
   const links: Array<Link> = []
@@ -196,8 +201,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       }
       const parsed = yield* headerOf(previous.segment).pipe(
         // archived: the history begins at its oldest `previous`
-        Effect.catchTag("StorageError", (error) =>
-          error.reason === "NotFound" && floor === 0 ? Effect.succeed("archived" as const) : Effect.fail(error))
+        Effect.catchTag(
+          "StorageError",
+          (error) =>
+            error.reason === "NotFound" && floor === 0 ? Effect.succeed("archived" as const) : Effect.fail(error)
+        )
       )
       if (parsed === "archived") return links
       if (parsed === undefined) return yield* damaged(previous.segment, 0, "the header of a sealed segment is void")
@@ -271,7 +279,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         continue
       }
       if (!ended && length <= Format.maxBatchBytes * 2) continue
-      if (limit !== undefined) return yield* damaged(from.segment, from.end, "the segment ends before it was sealed", from.position + 1)
+      if (limit !== undefined) {
+        return yield* damaged(from.segment, from.end, "the segment ends before it was sealed", from.position + 1)
+      }
       return []
     }
   })
@@ -322,9 +332,15 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       const last = from + bytes.length === sealed.length
         ? Format.commitBefore(bytes, bytes.length) ?? (sealed.length === link.start ? startOf(link) : undefined)
         : undefined
-      if (last === undefined) return yield* damaged(link.number, sealed.length, "no commit ends where the segment was sealed")
+      if (last === undefined) {
+        return yield* damaged(link.number, sealed.length, "no commit ends where the segment was sealed")
+      }
       if (last.hash !== sealed.hash || last.position !== sealed.position) {
-        return yield* damaged(link.number, sealed.length, "the last commit is not the one that the next segment continues")
+        return yield* damaged(
+          link.number,
+          sealed.length,
+          "the last commit is not the one that the next segment continues"
+        )
       }
     })
   }
@@ -360,7 +376,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     own?.number === segment
       ? Effect.map(own.file.isCurrent, (current) => !current)
       : handles.use(segment, (file) => Effect.map(file.isCurrent, (current) => !current)).pipe(
-        Effect.catchTag("StorageError", (error) => error.reason === "NotFound" ? Effect.succeed(true) : Effect.fail(error))
+        Effect.catchTag("StorageError", (error) =>
+          error.reason === "NotFound" ? Effect.succeed(true) : Effect.fail(error))
       )
 
   // following ----------------------------------------------------------------------------------------------------------
@@ -391,7 +408,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       }
       if (sealed) {
         if (cursor.end !== sealed.length || cursor.hash !== sealed.hash || cursor.position !== sealed.position) {
-          return yield* damaged(cursor.segment, cursor.end, "the history that was read is not the one that the next segment continues")
+          return yield* damaged(
+            cursor.segment,
+            cursor.end,
+            "the history that was read is not the one that the next segment continues"
+          )
         }
         links.at(-1)!.sealed = sealed
         const next = ahead.shift()!
@@ -423,7 +444,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   /** Carries on in the newest segment, if its last owner left the baton there and nothing came after. */
   const carryOn = Effect.gen(function*() {
     const entries = yield* storage.list(folder)
-    const newest = entries.reduce((max, { name }) => /^\d{10}\.jsonl$/.test(name) ? Math.max(max, parseInt(name, 10)) : max, 0)
+    const newest = entries.reduce(
+      (max, { name }) => /^\d{10}\.jsonl$/.test(name) ? Math.max(max, parseInt(name, 10)) : max,
+      0
+    )
     if (!entries.some(({ name }) => name === StoreFolder.batonName(newest))) return false
     if (!(yield* storage.claim(batonOf(newest)))) return false
     const parsed = yield* headerOf(newest)
@@ -447,7 +471,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const takeOver = Effect.fnUntraced(function*(sealAt?: Ledger.Cursor) {
     yield* dropOwn
     for (let tries = 1; tries <= takeOverTries; tries++) {
-      if (tries > 1) yield* Effect.sleep((yield* Random.nextIntBetween(1, 2 + tries)))
+      if (tries > 1) yield* Effect.sleep(yield* Random.nextIntBetween(1, 2 + tries))
       // 1. create
       const highest = (yield* segmentNumbers)[0]
       if (highest === undefined) return yield* Effect.andThen(checkDeleted, damaged(1, 0, "all segments are missing"))
@@ -458,8 +482,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         ? spare.file
         : yield* storage.createFile(pathOf(number)).pipe(
           Scope.provide(scope),
-          Effect.catchTag("StorageError", (error) =>
-            error.reason === "AlreadyExists" ? Effect.succeed(undefined) : Effect.fail(error))
+          Effect.catchTag(
+            "StorageError",
+            (error) => error.reason === "AlreadyExists" ? Effect.succeed(undefined) : Effect.fail(error)
+          )
         )
       if (file === undefined) continue
       spare = undefined
@@ -476,7 +502,6 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       )
       if (done === undefined) continue
       own = { number, file, scope, start: done }
-      yield* Metric.update(Metrics.takeovers, 1)
       return true
     }
     return yield* new StorageError({ operation: "takeOver", path: folder, reason: "AlreadyExists" })
@@ -508,10 +533,14 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     } else {
       const tail = yield* tailOf(link, base.confirmed)
       end = tail.valid
-      const left = tail.rest.subarray(end.end - tail.confirmed.end).findLastIndex((byte) => byte !== 0x0a && byte !== 0x20) + 1
+      const left = tail.rest.subarray(end.end - tail.confirmed.end).findLastIndex((byte) =>
+        byte !== 0x0a && byte !== 0x20
+      ) + 1
       if (left > 0) {
         yield* Effect.logWarning(
-          `${pathOf(link.number)}: ${left} bytes behind byte ${end.end} are left out, of a commit that was in flight when its writer stopped`
+          `${
+            pathOf(link.number)
+          }: ${left} bytes behind byte ${end.end} are left out, of a commit that was in flight when its writer stopped`
         )
       }
       // 3. The same bytes again: a page that a failed sync left looking clean becomes dirty. Then they are durable.
@@ -550,7 +579,12 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     // 7.
     yield* file.write(header.bytes.length, Format.confirmMark)
     yield* Effect.ignore(tidy(link.number, end.end))
-    const start: Ledger.Cursor = { segment: number, end: header.bytes.length, position: end.position, hash: header.hash }
+    const start: Ledger.Cursor = {
+      segment: number,
+      end: header.bytes.length,
+      position: end.position,
+      hash: header.hash
+    }
     return start
   })
 
@@ -567,6 +601,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     }))
     if (options.writeProtect) yield* storage.protect(pathOf(segment), true)
   })
+
+  /** Not when a segment of our own is full, or failed: nothing was taken from anybody. */
+  const countTakeOver = Metric.update(Metrics.takeovers, 1)
 
   const acquire = Effect.gen(function*() {
     if (readOnly) return yield* new Ledger.LedgerReadOnly()
@@ -586,7 +623,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     }
     if (own !== undefined) return false
     yield* Effect.gen(function*() {
-      if (!(yield* carryOn)) yield* takeOver()
+      if (yield* carryOn) return
+      yield* takeOver()
+      yield* countTakeOver
     }).pipe(
       turn,
       Effect.uninterruptible,
@@ -672,17 +711,22 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       yield* Effect.sleep(wait)
     }
     yield* takeOver()
+    yield* countTakeOver
     const outcome = yield* learn
     if (outcome === undefined) return yield* Effect.die("a confirmed header is not found again")
     return outcome
   })
 
-  const release = Effect.fnUntraced(function*(last: boolean) {
-    if (own !== undefined && (yield* isOwn)) {
-      if (last && durability === "sync") yield* own.file.sync
-      yield* Effect.scoped(storage.createFile(batonOf(own.number)))
-    }
-  }, (effect) => Effect.ignore(effect).pipe(Effect.andThen(dropOwn), Effect.andThen(dropLock), Effect.uninterruptible, turn))
+  const release = Effect.fnUntraced(
+    function*(last: boolean) {
+      if (own !== undefined && (yield* isOwn)) {
+        if (last && durability === "sync") yield* own.file.sync
+        yield* Effect.scoped(storage.createFile(batonOf(own.number)))
+      }
+    },
+    (effect) =>
+      Effect.ignore(effect).pipe(Effect.andThen(dropOwn), Effect.andThen(dropLock), Effect.uninterruptible, turn)
+  )
 
   // records ------------------------------------------------------------------------------------------------------------
 
@@ -741,7 +785,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       const next: Effect.Effect<ReadonlyArray<Ledger.Commit>, Ledger.LedgerError> = Effect.gen(function*() {
         for (;;) {
           const link = linkAt(at.segment)
-          if (link === undefined) return yield* damaged(at.segment, at.end, "the segment does not belong to the history")
+          if (link === undefined) {
+            return yield* damaged(at.segment, at.end, "the segment does not belong to the history")
+          }
           const sealed = link.sealed
           const taken = yield* forward(at, sealed?.length ?? cursor.end)
           if (taken.length > 0) {
@@ -772,7 +818,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const destroy = Effect.gen(function*() {
     yield* acquire
     // a new segment, so that every other writer is fenced
-    yield* Effect.andThen(takeOver(), StoreFolder.destroy(store).pipe(Effect.provideService(Storage, storage))).pipe(turn)
+    yield* Effect.andThen(takeOver(), StoreFolder.destroy(store).pipe(Effect.provideService(Storage, storage))).pipe(
+      turn
+    )
     isDeleted = true
     yield* dropOwn
     yield* dropLock
@@ -813,7 +861,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     shouldRelease: Effect.suspend(() =>
       held === undefined
         ? Effect.succeed(false)
-        : Effect.flatMap(held.held.isLost, (lost) => lost ? Effect.succeed(true) : held?.held.isContended ?? Effect.succeed(false))
+        : Effect.flatMap(held.held.isLost, (lost) =>
+          lost ? Effect.succeed(true) : held?.held.isContended ?? Effect.succeed(false))
     ),
     release: release(false),
     commit: (batches) => turn(Effect.uninterruptible(commit(batches))),
@@ -829,4 +878,5 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
 export const layer = (
   options: Options
-): Layer.Layer<Ledger.Ledger, Ledger.LedgerError | LockTimeout, Storage | Lock> => Layer.effect(Ledger.Ledger, make(options))
+): Layer.Layer<Ledger.Ledger, Ledger.LedgerError | LockTimeout, Storage | Lock> =>
+  Layer.effect(Ledger.Ledger, make(options))

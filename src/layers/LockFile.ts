@@ -452,10 +452,13 @@ const make = (lockfile: Lockfile, root: string): Lock["Service"] => {
           if (mark !== undefined) removeMark(place, mark)
           if (isInside && Exit.isFailure(exit)) place.leave()
         }))
-      yield* Scope.addFinalizer(scope, Effect.sync(() => {
-        taken.release()
-        place.leave()
-      }))
+      yield* Scope.addFinalizer(
+        scope,
+        Effect.sync(() => {
+          taken.release()
+          place.leave()
+        })
+      )
       return {
         isLost: Effect.sync(taken.isLost),
         isContended: Effect.sync(() => isContended(place))
@@ -472,12 +475,15 @@ const readHolder = (place: Place): Holder | undefined => {
 
 /** Sleeps as the schedule says, but not longer than given; `false` when the schedule has ended. */
 const makePause = (schedule: Schedule.Schedule<unknown>, clock: Clock.Clock) =>
-  Effect.map(Schedule.toStep(schedule), (step) => (most: number): Effect.Effect<boolean> =>
-    Effect.suspend(() => step(clock.currentTimeMillisUnsafe(), undefined)).pipe(
-      Effect.flatMap(([, delay]) => clock.sleep(Duration.min(delay, Duration.millis(most)))),
-      Effect.as(true),
-      Pull.catchDone(() => Effect.succeed(false))
-    ))
+  Effect.map(
+    Schedule.toStep(schedule),
+    (step) => (most: number): Effect.Effect<boolean> =>
+      Effect.suspend(() => step(clock.currentTimeMillisUnsafe(), undefined)).pipe(
+        Effect.flatMap(([, delay]) => clock.sleep(Duration.min(delay, Duration.millis(most)))),
+        Effect.as(true),
+        Pull.catchDone(() => Effect.succeed(false))
+      )
+  )
 
 // layers
 

@@ -92,7 +92,9 @@ const check = (options: Options): InvalidOption | undefined => {
   }
   for (const option of booleans) {
     const value = options[option]
-    if (value !== undefined && typeof value !== "boolean") return invalid(option, `must be true or false, not ${JSON.stringify(value)}`)
+    if (value !== undefined && typeof value !== "boolean") {
+      return invalid(option, `must be true or false, not ${JSON.stringify(value)}`)
+    }
   }
   if (lockTimeout !== undefined) {
     const millis = Option.getOrUndefined(Option.map(Duration.fromInput(lockTimeout), Duration.toMillis))
@@ -126,7 +128,9 @@ const wire = (
     Layer.provide(index),
     Layer.provide(ledger),
     Layer.provide(medium),
-    Layer.catch((error) => Layer.effectContext(Effect.fail(error._tag === "EventStoreError" ? error : toStoreError(error))))
+    Layer.catch((error) =>
+      Layer.effectContext(Effect.fail(error._tag === "EventStoreError" ? error : toStoreError(error)))
+    )
   )
 }
 

@@ -5,7 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import { newStoreId, type Header } from "../internal/ledgerFormat.ts"
+import { type Header, newStoreId } from "../internal/ledgerFormat.ts"
 import * as Format from "../internal/ledgerFormat.ts"
 import { LedgerUnsupported } from "../services/Ledger.ts"
 import { Storage, StorageError } from "../services/Storage.ts"
@@ -54,12 +54,16 @@ export const inspect = Effect.fnUntraced(function*(store: string) {
   }
   if (found.format !== Format.format) {
     return yield* refuse(
-      `the store has format ${String(found.format)}, and this version reads format ${Format.format}: use a newer version`
+      `the store has format ${
+        String(found.format)
+      }, and this version reads format ${Format.format}: use a newer version`
     )
   }
   if (!Array.isArray(found.features) || found.features.length > 0) {
     return yield* refuse(
-      `the store needs the features ${JSON.stringify(found.features)}, which this version does not know: use a newer version`
+      `the store needs the features ${
+        JSON.stringify(found.features)
+      }, which this version does not know: use a newer version`
     )
   }
   return found.id
@@ -101,7 +105,13 @@ export const open = Effect.fnUntraced(function*(
     yield* storage.createFile(`${made}/ledger/${batonName(1)}`)
   }))
   yield* storage.syncDirectory(`${made}/ledger`)
-  const text: Description = { format: Format.format, features: [], id, name: store, created: new Date(now).toISOString() }
+  const text: Description = {
+    format: Format.format,
+    features: [],
+    id,
+    name: store,
+    created: new Date(now).toISOString()
+  }
   yield* storage.replaceDocument(description(made), Buffer.from(JSON.stringify(text, null, 2) + "\n"), { sync: true })
   yield* storage.syncDirectory(made)
   // Of two that make one store at once, the second finds a folder that is not empty, and opens that.
@@ -128,7 +138,8 @@ export const destroy = Effect.fnUntraced(function*(store: string) {
   yield* storage.remove(away)
 })
 
-const suffix = (now: number) => Effect.map(Random.nextIntBetween(0, 36 ** 6), (n) => `${now.toString(36)}-${n.toString(36)}`)
+const suffix = (now: number) =>
+  Effect.map(Random.nextIntBetween(0, 36 ** 6), (n) => `${now.toString(36)}-${n.toString(36)}`)
 
 const removeLeftOvers = Effect.fnUntraced(function*(store: string) {
   const storage = yield* Storage

@@ -5,8 +5,8 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { Services } from "../../src/layers/Opossum.ts"
 import * as Event from "../../src/Event.ts"
+import type { Services } from "../../src/layers/Opossum.ts"
 import * as Query from "../../src/Query.ts"
 import * as EventStore from "../../src/services/EventStore.ts"
 import * as Admin from "../../src/services/EventStoreAdmin.ts"
@@ -105,7 +105,10 @@ export const suite = <E>(name: string, layer: Layer.Layer<Services, E>): void =>
       yield* fill
       yield* byMonth
       yield* EventStore.append(paid("q", "may"))
-      assert.strictEqual((yield* Stream.runLast(Maintenance.verify)).pipe((last) => last._tag === "Some" ? last.value : 0), 6)
+      assert.strictEqual(
+        (yield* Stream.runLast(Maintenance.verify)).pipe((last) => last._tag === "Some" ? last.value : 0),
+        6
+      )
     })
 
     test("anchors the history's end, and tells the store's size", function*() {
