@@ -1,6 +1,8 @@
 /**
  * A store's folder: made whole by one rename, opened only if it is a store of a format that this version knows, and removed by one
  * rename as well.
+ *
+ * @internal
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
