@@ -3,6 +3,8 @@
  *
  * A file is a function of the event's confirmed ledger line alone and is made by one rename, so it does not matter who makes it, or
  * how often. One process at a time does, from a checkpoint on.
+ *
+ * @internal
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"

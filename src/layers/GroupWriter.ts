@@ -2,6 +2,8 @@
  * The one writer of a process: appends of all fibers meet here. It takes what is waiting, makes sure that it may write and has seen
  * what others committed, checks each condition against the index and against what it staged before it, and commits the group with
  * one write and one sync.
+ *
+ * @internal
  */
 import type * as Arr from "effect/Array"
 import * as Deferred from "effect/Deferred"

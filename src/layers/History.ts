@@ -1,6 +1,8 @@
 /**
  * Ledger and index in step: what this process knows of the history, how it catches up with others, and events read from it.
  * The event store's other parts (writer, maintenance, event files) stand on this.
+ *
+ * @internal
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
