@@ -79,7 +79,11 @@ export const open = Effect.fnUntraced(function*(
   const storage = yield* Storage
   const known = yield* inspect(store)
   if (known !== undefined) {
-    if (!options.readOnly) yield* Effect.ignore(removeLeftOvers(store))
+    if (!options.readOnly) {
+      // whoever made the store may not have come to this yet, and what is appended from now on must not be lost with its name
+      yield* storage.syncDirectory("")
+      yield* Effect.ignore(removeLeftOvers(store))
+    }
     return known
   }
   if (options.readOnly) return yield* new StorageError({ operation: "open", path: store, reason: "NotFound" })
