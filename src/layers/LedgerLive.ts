@@ -372,6 +372,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     }
     if (isDeleted) return yield* new Ledger.LedgerDeleted()
   })
+  /** Fails, whatever is the reason that a segment lost its name. */
+  const goneOr = (operation: string) =>
+    Effect.andThen(checkDeleted, Effect.fail(new StorageError({ operation, path: folder, reason: "NotFound" })))
   const isGone = (segment: number) =>
     own?.number === segment
       ? Effect.map(own.file.isCurrent, (current) => !current)
@@ -519,7 +522,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       base = yield* headerOf(lower)
       if (base !== undefined) break
     }
-    if (base === undefined) return yield* damaged(1, 0, "no segment has a valid header")
+    if (base === undefined) return yield* Effect.andThen(checkDeleted, damaged(1, 0, "no segment has a valid header"))
     const link = linkOf(base)
     // A power loss may keep a segment's name and lose an older one's. Whoever stands below looks for the next number only, so a void
     // segment takes the place.
@@ -550,6 +553,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
           Effect.tapError(() => storage.protect(pathOf(link.number), false).pipe(Effect.ignore)),
           Effect.retry({ times: 1, while: (error) => error.reason === "Permission" })
         )
+        // Whether it is this store's: the new segment was still in place after the older one was opened.
+        if (!(yield* file.isCurrent)) return yield* goneOr("begin")
         if (end.end > from) yield* older.write(from, yield* older.read(from, end.end - from))
         yield* older.sync
       }))
@@ -578,7 +583,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     if (yield* storage.exists(pathOf(number + 1))) return undefined
     // 7.
     yield* file.write(header.bytes.length, Format.confirmMark)
-    yield* Effect.ignore(tidy(link.number, end.end))
+    yield* Effect.ignore(tidy(link.number, end.end, file))
     const start: Ledger.Cursor = {
       segment: number,
       end: header.bytes.length,
@@ -592,9 +597,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     Effect.scoped(Effect.flatMap(storage.openWritable(pathOf(segment)), (file) => file.sync))
 
   /** House-keeping in a segment that a confirmed header sealed: cut off what does not exist, so that nobody finds it with `grep`. */
-  const tidy = Effect.fnUntraced(function*(segment: number, length: number) {
+  const tidy = Effect.fnUntraced(function*(segment: number, length: number, next: File) {
     yield* Effect.scoped(Effect.gen(function*() {
       const file = yield* storage.openWritable(pathOf(segment))
+      // otherwise the store was deleted, and this may be the segment of another one that has its name
+      if (!(yield* next.isCurrent)) return yield* goneOr("tidy")
       const behind = yield* file.read(length, 2)
       // The mark stays: that of the next segment's header is not durable yet, so it may be the only one that a power loss leaves.
       if (behind.length > 1) yield* file.truncate(behind[0] === 0x20 ? length + 1 : length)
@@ -721,6 +728,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     function*(last: boolean) {
       if (own !== undefined && (yield* isOwn)) {
         if (last && durability === "sync") yield* own.file.sync
+        // a baton in another store that has the name by now would tell of an owner that has not stopped
+        if (!(yield* own.file.isCurrent)) return
         yield* Effect.scoped(storage.createFile(batonOf(own.number)))
       }
     },
