@@ -50,6 +50,9 @@ const update = 1000
 /** How long, in milliseconds, those behind leave a free lock to the one whose turn it is: it may be stopped. */
 const patience = 100
 
+/** So long, in milliseconds, a lock without a note is left alone that may be of a waiter who died: others write theirs at once. */
+const noteTime = 30
+
 /** Of a waiter on another host nobody can tell whether it lives: for so long, in milliseconds, it is believed to. */
 const foreignWaits = 30_000
 
@@ -66,6 +69,8 @@ class Place extends Turns {
   readonly target: string
   /** Marks that were first in the queue and let a free lock lie. */
   readonly stuck = new Set<string>()
+  /** A lock without a note, seen when a waiter was found dead: it may have died between taking the lock and saying so. */
+  orphan: { readonly inode: number; readonly born: number; readonly seen: number } | undefined
 
   constructor(target: string) {
     super()
@@ -156,6 +161,22 @@ const removeDead = (place: Place): boolean => {
   }
 }
 
+const seeOrphan = (place: Place, arrival: number): void => {
+  const folder = statOf(place.folder)
+  if (folder === undefined || folder.birthtimeMs < arrival || readNote(place) !== undefined) return
+  place.orphan = { inode: folder.ino, born: folder.birthtimeMs, seen: performance.now() }
+}
+
+/** Removes the lock of which a dead waiter did not come to say that it was its own. */
+const removeOrphan = (place: Place): void => {
+  const { orphan } = place
+  if (orphan === undefined || performance.now() - orphan.seen < noteTime) return
+  place.orphan = undefined
+  const folder = statOf(place.folder)
+  if (folder?.ino !== orphan.inode || folder.birthtimeMs !== orphan.born || readNote(place) !== undefined) return
+  ignoreErrors(() => fs.rmdirSync(place.folder))
+}
+
 /** Whether whose turn it is could have the lock now. */
 const isFree = (place: Place): boolean => {
   const folder = statOf(place.folder)
@@ -223,7 +244,9 @@ const isWaiting = (place: Place, mark: Mark, now: number): boolean => {
   }
   // A second more: a waiter may be a little late to see that its time is over.
   const isOver = mark.deadline > 0 && now > mark.deadline + 1000
-  if (!isOver && isAlive(mark.process)) return true
+  const lives = isAlive(mark.process)
+  if (!isOver && lives) return true
+  if (!lives) seeOrphan(place, mark.arrival)
   removeMark(place, mark.name)
   return false
 }
@@ -369,6 +392,7 @@ interface Sight {
 
 /** Takes the lock if it is free and nobody waits before us. */
 const tryTake = (lockfile: Lockfile, place: Place, own: string | undefined, sight: Sight, clock: Clock.Clock) => {
+  removeOrphan(place)
   for (;;) {
     const first = findFirst(place, own, place.stuck)
     if (first === undefined) break
