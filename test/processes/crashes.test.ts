@@ -134,6 +134,31 @@ describe("a writer that ends", () => {
       for (const waited of waits) assert.isBelow(waited, stale / 2)
     }), 60_000)
 
+  it.live("killed after it took the lock from another one, before it could say so", (context) =>
+    Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      const [writer, next] = yield* spawnAll("writer", "next")
+      const nextWitness = yield* startWriter(next, root)
+      const witness = join(root, "writer.witness")
+      yield* writer.tell("open", { options: { root, store: "shop", eventFiles: false } })
+      yield* writer.tell("arm", { point: "lock", action: "SIGKILL" })
+      void writer.ask("append", { batch: { batch: "mine" }, witness })
+      yield* writer.gone
+      const { at } = faultOf(notesOf(witness))!
+      assert.isFalse(existsSync(join(root, "shop/writer.json")))
+      const isLater = (line: Note) => line._tag === "stored" && line.at > at
+      yield* until("the other one goes on", () => notesOf(nextWitness).some(isLater))
+      const later = notesOf(nextWitness).find(isLater)
+      assert(later?._tag === "stored")
+      yield* next.tell("finish", { atOnce: true })
+      assertRight(yield* historyOf(next), [...notesOf(witness), ...notesOf(nextWitness)])
+      yield* next.end
+      yield* Effect.promise(async () => {
+        await context.annotate(`from the kill to the other's next acknowledgement: ${(later.at - at).toFixed(1)} ms`)
+      })
+      assert.isBelow(later.at - at, stale / 2)
+    }), 60_000)
+
   it.live("killed without a trace of who it was: the next one gets on when the lock is stale", (context) =>
     Effect.gen(function*() {
       const root = yield* temporaryFolder
