@@ -112,7 +112,8 @@ export const commands = (run: string, outcomes: ReadonlyArray<Outcome>, history:
 export const eventFiles = Effect.fnUntraced(
   function*(folder: string, history: ReadonlyArray<Event.SequencedEvent<Event.RawEvent>>) {
     const findings: Array<string> = []
-    const names = yield* Effect.promise(() => readdir(folder, { recursive: true }))
+    // a store without events has no folder for them
+    const names = yield* Effect.promise(() => readdir(folder, { recursive: true }).catch(() => []))
     const files = new Map(
       names.filter((name) => /\d+\.json$/.test(name)).map((name) => [Number(/(\d+)\.json$/.exec(name)![1]), name])
     )
