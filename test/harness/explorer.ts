@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Reason } from "../../src/services/Storage.ts"
 import { type Call, type Disk, failures, halves, perform, type Result } from "./disk.ts"
-import { type Request, start, type World } from "./process.ts"
+import { becomes, type Request, start, type World } from "./process.ts"
 
 // models
 
@@ -136,6 +136,7 @@ class Process {
   private begin(): { readonly local: Local; readonly live: Live } {
     this.counts.runs++
     const notes = noNotes()
+    const who = { name: this.program.name, made: 0 }
     let request: Request | undefined
     let resume: ((result: Result) => void) | undefined
     let ended: Exit.Exit<void, unknown> | undefined
@@ -173,6 +174,7 @@ class Process {
       at: local,
       answer: (result) => {
         const known = live.at.next.get(keyOf(result))
+        becomes(who)
         resume!(result)
         if (known === undefined) {
           const made = look(live.at, result)

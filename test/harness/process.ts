@@ -2,6 +2,8 @@
  * Storage, clock and randomness of one simulated process. Each call on the storage, and each sleep, is handed to a `perform`, which
  * either answers at once (`direct`) or keeps the fiber until an explorer answers (`stepped`).
  */
+import Crypto from "node:crypto"
+import { syncBuiltinESMExports } from "node:module"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -54,6 +56,7 @@ export const toStorage = (perform: Perform): Storage["Service"] => {
       call({ op: "replaceDocument", path, bytes: Uint8Array.from(bytes), sync: options.sync }),
     remove: (path) => call({ op: "remove", path }),
     protect: (path) => call({ op: "protect", path }),
+    isShared: Effect.succeed(false),
     watch: () => Stream.empty
   }
 }
@@ -93,10 +96,24 @@ const scheduler: Scheduler.Scheduler = {
   makeDispatcher: () => ({ scheduleTask: (task) => task(), flush: () => {} })
 }
 
+/** Ids of stores are made by the platform: here they come from the process that asks, so that it does the same each time. */
+let asking = { name: "", made: 0 }
+Crypto.randomUUID = () => {
+  const digits = Buffer.from(`${asking.name}${asking.made++}`).toString("hex").padStart(12, "0").slice(-12)
+  return `00000000-0000-4000-8000-${digits}`
+}
+syncBuiltinESMExports()
+
+/** Who runs from here on. */
+export const becomes = (who: { name: string; made: number }): void => {
+  asking = who
+}
+
 export type World = Storage | Lock | Scope.Scope
 
 /** Starts a program as a process of that name. It runs until its first call that is not answered at once. */
 export const start = <A, E>(name: string, program: Effect.Effect<A, E, World>, perform: Perform): Fiber.Fiber<A, E> => {
+  becomes({ name, made: 0 })
   const context = Context.make(Storage, toStorage(perform)).pipe(
     Context.add(Lock, lock),
     Context.add(Scope.Scope, Scope.makeUnsafe()),

@@ -103,13 +103,16 @@ export const reader = (name: string, looks: number, shape: Shape): Program => ({
     }).pipe(survive(notes))
 })
 
-/** Deletes the store. */
-export const destroyer = (name: string, shape: Shape): Program => ({
+/** Deletes the store, and makes another one under its name. */
+export const destroyer = (name: string, anew: ReadonlyArray<string>, shape: Shape): Program => ({
   name,
   run: (notes, gate) =>
     Effect.gen(function*() {
       const ledger = yield* open(shape, notes, gate)
       yield* ledger.destroy
       notes.deleted.push("by itself")
+      if (anew.length === 0) return
+      const next = yield* shape.implementation.make({ ...shape.options, store: storeName })
+      yield* commitAll(next, notes, anew.map((name) => [name]), 1, false)
     }).pipe(survive(notes))
 })
