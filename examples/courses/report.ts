@@ -21,6 +21,8 @@ export const progress = (total: number): (done: number) => void => {
   return (done) => {
     const share = total === 0 ? 1 : done / total
     if (out.isTTY) {
+      // often enough for the eye
+      if (done % 25 !== 0 && done !== total) return
       const full = Math.round(share * 40)
       out.write(
         `\r[${"█".repeat(full)}${"░".repeat(40 - full)}] ${number(done)} of ${number(total)} commands${
