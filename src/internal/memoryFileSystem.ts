@@ -402,6 +402,7 @@ export const toStorage = (fileSystem: MemoryFileSystem, call: Call, halves?: Hal
         checkPath(path)
         fileSystem.protect(path, readOnly)
       }),
+    isShared: Effect.succeed(false),
     watch: (path) =>
       Stream.callback<void>((queue) =>
         Effect.acquireRelease(

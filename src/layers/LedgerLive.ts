@@ -42,6 +42,8 @@ export interface Options {
   readonly lockWait?: Schedule.Schedule<unknown> | undefined
   /** Opens without creating, changing or locking anything. Default: `false`. */
   readonly readOnly?: boolean | undefined
+  /** Writes on a file system that machines share, though another machine wrote last. Default: `false`. */
+  readonly allowOtherHosts?: boolean | undefined
 }
 
 export const defaultSegmentSize = 64 * 1024 * 1024
@@ -180,7 +182,13 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     for (const number of yield* segmentNumbers) {
       if (number <= floor) break
       const parsed = yield* headerOf(number)
-      if (parsed?.confirmed) return parsed
+      if (parsed === undefined) continue
+      if (parsed.confirmed) return parsed
+      // Its owner appends only after it confirmed the header. It may have done both just now: then the header says so.
+      if (!(yield* hasMarkBehind(number, parsed.end))) continue
+      const again = yield* headerOf(number)
+      if (again?.confirmed) return again
+      return yield* damaged(number, parsed.end, "the mark of the header is missing, and commits behind it are confirmed")
     }
     return undefined
   })
@@ -612,8 +620,24 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   /** Not when a segment of our own is full, or failed: nothing was taken from anybody. */
   const countTakeOver = Metric.update(Metrics.takeovers, 1)
 
+  /**
+   * The protocol needs one kernel that sees one file system. Where that is not so, one machine may write: the one that wrote last,
+   * unless the user says that no other does any more.
+   */
+  const checkHost = Effect.gen(function*() {
+    if (options.allowOtherHosts || !(yield* storage.isShared)) return
+    const last = yield* newestConfirmed(0)
+    if (last === undefined || last.header.writer.host === writer.host) return
+    return yield* new Ledger.LedgerUnsupported({
+      file: folder,
+      problem: `it lies on a file system that several machines may share, and the machine ${last.header.writer.host} wrote last; ` +
+        "two machines that write would destroy it: if no other one writes any more, open the store with `allowOtherHosts: true`"
+    })
+  })
+
   const acquire = Effect.gen(function*() {
     if (readOnly) return yield* new Ledger.LedgerReadOnly()
+    if (own === undefined) yield* checkHost
     if (held !== undefined && (yield* held.held.isLost)) yield* dropLock
     if (held === undefined) {
       const scope = Scope.makeUnsafe()
@@ -851,6 +875,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   // What was acknowledged must be there for whoever opens the store, whether or not anybody will ever write again.
   if (!readOnly && (yield* isUnfinished)) {
     yield* acquire
+    // nobody was told of any commit yet, so nobody misses these
+    while ((yield* refresh).length > 0);
     yield* release(false)
   }
 

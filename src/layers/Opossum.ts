@@ -42,6 +42,11 @@ export interface Options {
   readonly segmentSize?: number | undefined
   /** Reads a store that exists, and changes nothing: no lock, no index, no event files. Default: `false`. */
   readonly readOnly?: boolean | undefined
+  /**
+   * On a network file system, or one that may be (NFS, SMB, FUSE): lets this machine write though another one wrote last. Only one
+   * machine may write, ever, at a time; processes of one machine are no problem. Default: `false`.
+   */
+  readonly allowOtherHosts?: boolean | undefined
 }
 
 /** All that an application asks for. */
@@ -59,7 +64,8 @@ export class InvalidOption extends Schema.TaggedError<InvalidOption>()("InvalidO
     "writeProtect",
     "lockTimeout",
     "segmentSize",
-    "readOnly"
+    "readOnly",
+    "allowOtherHosts"
   ]),
   problem: Schema.String
 }) {
@@ -77,7 +83,7 @@ export type OpenError = InvalidOption | EventStoreError
 const shortestLockTimeout = 4500
 const segmentSizes = { least: 64 * 1024, most: 1024 * 1024 * 1024 }
 
-const booleans = ["eventFiles", "writeProtect", "readOnly"] as const
+const booleans = ["eventFiles", "writeProtect", "readOnly", "allowOtherHosts"] as const
 
 const check = (options: Options): InvalidOption | undefined => {
   const invalid = (option: InvalidOption["option"], problem: string) => new InvalidOption({ option, problem })
@@ -121,8 +127,8 @@ const wire = (
   options: Omit<Options, "root">,
   medium: Layer.Layer<Storage | Lock>
 ): Layer.Layer<Services, EventStoreError> => {
-  const { durability, eventFiles, lockTimeout, readOnly, segmentSize, store, writeProtect } = options
-  const ledger = LedgerLive.layer({ store, durability, lockTimeout, readOnly, segmentSize, writeProtect })
+  const { eventFiles, readOnly, store, writeProtect } = options
+  const ledger = LedgerLive.layer(options)
   const index = IndexLive.layer({ store, ...(readOnly === undefined ? {} : { readOnly }) })
   return EventStoreLive.layer({ store, eventFiles, readOnly, writeProtect }).pipe(
     Layer.provide(index),
@@ -164,8 +170,8 @@ export const layer = (options: Options): Layer.Layer<Services, OpenError> =>
  * import { Opossum } from "effect-opossum"
  *
  * export const StoreLive = Opossum.layerConfig({
- *   root: Config.string("STORE_ROOT"),
- *   store: Config.string("STORE_NAME")
+ *   root: Config.String("STORE_ROOT"),
+ *   store: Config.String("STORE_NAME")
  * })
  * ```
  */

@@ -562,9 +562,40 @@ export const make = (options: Options): Storage["Service"] => {
             close(fd)
           )
         })),
+    isShared: call("isShared", "", () =>
+      Effect.callback<boolean, Failure>((resume) =>
+        fs.statfs(root, (error, { type } = { type: 0 } as fs.StatsFs) =>
+          resume(
+            error === null
+              ? Effect.succeed(process.platform === "linux" && sharedFileSystems.has(type))
+              : Effect.fail(new Failure(error))
+          ))
+      )),
     watch
   }
 }
+
+/**
+ * File systems that more than one machine may have, or behind which anything may stand, by the number that Linux gives them
+ * (`statfs(2)`, `linux/magic.h`).
+ */
+const sharedFileSystems: ReadonlySet<number> = new Set([
+  0x6969, // NFS
+  0x517b, // SMB
+  0xff534d42, // CIFS
+  0xfe534d42, // SMB 2
+  0x65735546, // FUSE, virtiofs
+  0x01021997, // 9P
+  0x00c36400, // Ceph
+  0x5346414f, // AFS
+  0x6b414653, // AFS of the kernel
+  0x73757245, // Coda
+  0x0bd00bd0, // Lustre
+  0x01161970, // GFS2
+  0x7461636f, // OCFS2
+  0x47504653, // GPFS
+  0x786f4256 // folders of VirtualBox
+])
 
 // layers
 

@@ -96,6 +96,11 @@ export class Storage extends Context.Service<Storage, {
   /** Makes a file read-only, or writable again. */
   readonly protect: (path: StoragePath, readOnly: boolean) => Effect.Effect<void, StorageError>
   /**
+   * Whether other machines may have the medium too: a network file system, or one of which that is not known. What they write may
+   * be seen late there, so nothing that is promised between processes holds between machines.
+   */
+  readonly isShared: Effect.Effect<boolean, StorageError>
+  /**
    * Emits when something in the folder may have changed, by whatever process. A hint: changes may be missed, so a reader polls
    * as well. Ends, rather than fails, where watching is not possible.
    */

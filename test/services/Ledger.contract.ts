@@ -212,6 +212,43 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
     )
 
     test(
+      "recovers once: whoever opens after that carries on in the segment that the recovery began",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open()
+        yield* commit(ledger, batch("a"))
+        const { end } = yield* ledger.cursor
+        yield* close
+        // as a power loss leaves it: the commit without its mark, and the baton not there yet
+        const storage = yield* Storage
+        yield* storage.claim("shop/ledger/0000000001.free")
+        yield* truncate(segment(1), end)
+        for (const id of ["b", "c", "d"]) {
+          const { close, ledger } = yield* open()
+          assert.include(yield* idsOf(ledger), "a", "there for readers, before anybody writes")
+          yield* commit(ledger, batch(id))
+          assert.strictEqual((yield* ledger.segments).length, 2)
+          yield* close
+        }
+      })
+    )
+
+    test(
+      "does not take a segment for unfinished because the mark of its header is damaged",
+      Effect.gen(function*() {
+        const one = yield* open({ segmentSize: 1200 })
+        for (const id of ["a", "b", "c", "d"]) yield* commit(one.ledger, batch(id))
+        const last = (yield* one.ledger.segments).at(-1)!.number
+        assert.isAbove(last, 1)
+        yield* one.close
+        const bytes = Buffer.from(yield* bytesOf(segment(last)))
+        yield* overwrite(segment(last), bytes.indexOf("\n") + 1, new Uint8Array([0]))
+        for (const readOnly of [true, false]) {
+          assert.strictEqual((yield* Effect.flip(open({ readOnly })))._tag, "LedgerDamaged")
+        }
+      })
+    )
+
+    test(
       "never gives a wrong answer when any byte is changed: an error with the place, or the right one",
       Effect.gen(function*() {
         const { close, ledger } = yield* open({ segmentSize: 1200 })
@@ -467,6 +504,42 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
         const three = yield* open({ durability: "os" })
         assert.deepStrictEqual(yield* idsOf(three.ledger), ["a", "d"])
         yield* three.close
+      })
+    )
+
+    test(
+      "on a medium that machines share, only the machine that wrote last writes, unless it is told otherwise",
+      Effect.gen(function*() {
+        const storage = yield* Storage
+        const shared = Effect.provideService(Storage, { ...storage, isShared: Effect.succeed(true) })
+        const one = yield* open().pipe(shared)
+        yield* commit(one.ledger, batch("a"))
+        yield* one.close
+        const two = yield* open().pipe(shared)
+        yield* commit(two.ledger, batch("b"))
+        yield* two.close
+        // as if another machine had written
+        const text = Buffer.from(yield* bytesOf(segment(1))).toString().split("\n")[0]!
+        const { crc: _crc, hash: _hash, kind: _kind, ...fields } = JSON.parse(text) as Record<string, unknown>
+        const header = Format.encodeHeader({ ...fields, writer: { id: "x", host: "elsewhere", pid: 1 } } as never)
+        yield* storage.remove(segment(1))
+        yield* Effect.scoped(Effect.gen(function*() {
+          const file = yield* storage.createFile(segment(1))
+          yield* file.write(0, header.bytes)
+          yield* file.write(header.bytes.length, Format.confirmMark)
+        }))
+        const three = yield* open().pipe(shared)
+        const error = yield* Effect.flip(three.ledger.acquire)
+        assert.strictEqual(error._tag, "LedgerUnsupported")
+        assert.include(error.message, "elsewhere")
+        yield* three.close
+        // a local medium that was moved from machine to machine is no problem, and insisting helps
+        const four = yield* open()
+        yield* four.ledger.acquire
+        yield* four.close
+        const five = yield* open({ allowOtherHosts: true }).pipe(shared)
+        yield* commit(five.ledger, batch("c"))
+        yield* five.close
       })
     )
 
