@@ -20,7 +20,9 @@ export const problemsOfHistory = (history: ReadonlyArray<Fact>): ReadonlyArray<s
     const event = history[i]!
     const { data: { batch, guard, index, number, series: name, size }, id, position } = event
     const before = history[i - 1]
-    if (before !== undefined && position <= before.position) problems.push(`position ${position} comes after ${before.position}`)
+    if (before !== undefined && position <= before.position) {
+      problems.push(`position ${position} comes after ${before.position}`)
+    }
     if (ids.has(id)) problems.push(`the event ${id} is there twice`)
     ids.add(id)
     if (index === 0) {
@@ -36,7 +38,9 @@ export const problemsOfHistory = (history: ReadonlyArray<Fact>): ReadonlyArray<s
       if (guard !== undefined) {
         for (let j = i - 1; j >= 0 && history[j]!.position > guard.after; j--) {
           if (!finds(guard, history[j]!)) continue
-          problems.push(`the decision ${batch} at ${position} looked up to ${guard.after} and missed ${history[j]!.position}`)
+          problems.push(
+            `the decision ${batch} at ${position} looked up to ${guard.after} and missed ${history[j]!.position}`
+          )
           break
         }
       }
@@ -94,19 +98,28 @@ export const openTries = (notes: ReadonlyArray<Note>): ReadonlyArray<string> => 
 const toText = (events: ReadonlyArray<Fact>): string => JSON.stringify(events)
 
 /** Who followed saw the history: nothing twice, nothing missing, in order; and no read saw a part of a batch. */
-export const problemsOfFollowed = (history: ReadonlyArray<Fact>, { reads, subscribed }: Followed): ReadonlyArray<string> => {
+export const problemsOfFollowed = (
+  history: ReadonlyArray<Fact>,
+  { reads, subscribed }: Followed
+): ReadonlyArray<string> => {
   const problems: Array<string> = []
   const end = subscribed.at(-1)?.position ?? 0
   if (toText(subscribed) !== toText(history.filter(({ position }) => position <= end))) {
     const at = subscribed.findIndex((event, i) => event.position !== history[i]?.position)
-    problems.push(`the subscription parts from the history at its event ${at}: ${subscribed[at]?.position} instead of ${history[at]?.position}`)
+    problems.push(
+      `the subscription parts from the history at its event ${at}: ${subscribed[at]?.position} instead of ${
+        history[at]?.position
+      }`
+    )
   }
   let after = 0
   for (const { events, head = 0 } of reads) {
     if (head < after) problems.push(`the head fell from ${after} to ${head}`)
     const expected = history.filter(({ position }) => position > after && position <= head)
     if (toText(events) !== toText(expected)) {
-      problems.push(`a read from ${after} to its head ${head} saw ${events.length} events instead of ${expected.length}`)
+      problems.push(
+        `a read from ${after} to its head ${head} saw ${events.length} events instead of ${expected.length}`
+      )
     }
     const last = events.at(-1)
     if (last !== undefined && (last.position !== head || last.data.index !== last.data.size - 1)) {

@@ -4,7 +4,8 @@ import * as Schedule from "effect/Schedule"
 import { type ChildProcess, fork } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import type { Answer, Command, Note } from "../fixtures/storeProcess.ts"
+import type * as Event from "../../src/Event.ts"
+import type { Answer, Command, Fact, Note, Payload } from "../fixtures/storeProcess.ts"
 
 type Ending = { readonly code: number | null; readonly signal: NodeJS.Signals | null }
 
@@ -19,7 +20,10 @@ export class Process {
   output = ""
   private asked = 0
   private readonly child: ChildProcess
-  private readonly pending = new Map<number, { readonly resolve: (answer: Answer) => void; readonly reject: (error: Error) => void }>()
+  private readonly pending = new Map<
+    number,
+    { readonly resolve: (answer: Answer) => void; readonly reject: (error: Error) => void }
+  >()
   private readonly ended: Promise<Ending>
 
   constructor(name: string, child: ChildProcess) {
@@ -111,6 +115,9 @@ export const spawnAll = <const Names extends ReadonlyArray<string>>(...names: Na
     (processes) => processes as { readonly [I in keyof Names]: Process }
   )
 
+/** As the processes tell the time: all clocks of a machine that are monotonic are one. */
+export const monotonic = (): number => Number(process.hrtime.bigint() / 1000n) / 1000
+
 /** Waits until other processes have brought it about. */
 export const until = (what: string, condition: () => boolean | Promise<boolean>) =>
   Effect.promise(async () => condition()).pipe(
@@ -125,6 +132,12 @@ export const notesOf = (witness: string): ReadonlyArray<Note> => {
   const lines = readFileSync(witness, "utf8").split("\n")
   // the last is empty, or was cut off by the process' end
   return lines.slice(0, -1).map((line) => JSON.parse(line) as Note)
+}
+
+/** An event as processes tell it. */
+export const toFact = ({ event, metadata, position, tags, type }: Event.SequencedEvent<Event.RawEvent>): Fact => {
+  const { filler: _, ...data } = event.data as Payload
+  return { position, id: metadata.id, type, tags, data }
 }
 
 // figures
