@@ -151,6 +151,22 @@ const make = Effect.fnUntraced(function*(options: Options) {
       const position = History.toHead(cursor)
       return position === undefined ? undefined : { storeId: ledger.storeId, position, hash: cursor.hash }
     }),
+    checkAnchor: Effect.fnUntraced(function*(anchor) {
+      const head = (yield* snapshot).position
+      const diverged = (problem: string) =>
+        new EventStore.EventStoreError({ reason: new EventStore.HistoryDiverged({ problem }) })
+      if (anchor.storeId !== ledger.storeId) {
+        return yield* diverged(`the anchor is of the store ${anchor.storeId}, and this is the store ${ledger.storeId}`)
+      }
+      if (anchor.position > head) {
+        return yield* diverged(`it ends at position ${head}, before the anchor's ${anchor.position}`)
+      }
+      const place = yield* storeError(index.locate(anchor.position))
+      const commit = place === undefined ? undefined : yield* storeError(ledger.commitOf(place))
+      if (commit?.last !== anchor.position || commit.hash !== anchor.hash) {
+        return yield* diverged(`the commit at position ${anchor.position} is another one than the anchor's`)
+      }
+    }),
     statistics: Effect.gen(function*() {
       const head = History.toHead(yield* snapshot)
       const segments = yield* ledger.segments

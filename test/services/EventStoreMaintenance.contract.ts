@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Event from "../../src/Event.ts"
 import type { Services } from "../../src/layers/Opossum.ts"
+import type { Position } from "../../src/Position.ts"
 import * as Query from "../../src/Query.ts"
 import * as EventStore from "../../src/services/EventStore.ts"
 import * as Admin from "../../src/services/EventStoreAdmin.ts"
@@ -109,6 +110,26 @@ export const suite = <E>(name: string, layer: Layer.Layer<Services, E>): void =>
         (yield* Stream.runLast(Maintenance.verify)).pipe((last) => last._tag === "Some" ? last.value : 0),
         6
       )
+    })
+
+    test("tells an anchor of this history from any other", function*() {
+      yield* fill
+      const noted = (yield* Maintenance.anchor)!
+      yield* EventStore.append([paid("x", "may"), paid("y", "may")])
+      yield* byMonth
+      yield* Maintenance.checkAnchor(noted)
+      yield* Maintenance.checkAnchor((yield* Maintenance.anchor)!)
+      const others: ReadonlyArray<Maintenance.Anchor> = [
+        { ...noted, storeId: "another" },
+        { ...noted, hash: "0".repeat(64) },
+        { ...noted, position: noted.position - 1 as Position },
+        { ...noted, position: noted.position + 1 as Position },
+        { ...noted, position: noted.position + 100 as Position }
+      ]
+      for (const anchor of others) {
+        const error = yield* Effect.flip(Maintenance.checkAnchor(anchor))
+        assert.strictEqual(error.reason._tag, "HistoryDiverged", JSON.stringify(anchor))
+      }
     })
 
     test("anchors the history's end, and tells the store's size", function*() {
