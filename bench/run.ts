@@ -49,7 +49,8 @@ const guarded = (fiber: number) =>
 
 // measuring
 
-const median = (values: ReadonlyArray<number>): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!
+const median = (values: ReadonlyArray<number>): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!
 const perSecond = (count: number, millis: number): number => (count / millis) * 1000
 const whole = (n: number): string => Math.round(n).toLocaleString("en-US")
 
@@ -87,7 +88,11 @@ const compare = <E, R>(
       other.push(baseline())
       own.push(perSecond(count, (yield* timed(run))[1]))
     }
-    rows.push([name, `${whole(median(own))} /s`, `${(median(own) / median(other)).toFixed(2)} x ${against} (${whole(median(other))} /s)`])
+    rows.push([
+      name,
+      `${whole(median(own))} /s`,
+      `${(median(own) / median(other)).toFixed(2)} x ${against} (${whole(median(other))} /s)`
+    ])
   })
 
 // the workloads
@@ -117,7 +122,9 @@ const program = Effect.gen(function*() {
   yield* compare(
     `batches of ${batch}`,
     batch * 10,
-    Effect.forEach(Array.from({ length: 10 }), () => EventStore.append(Array.from({ length: batch }, booked)), { discard: true }),
+    Effect.forEach(Array.from({ length: 10 }), () => EventStore.append(Array.from({ length: batch }, booked)), {
+      discard: true
+    }),
     () => floor(batch, 10),
     "floor of batches"
   )
@@ -135,10 +142,12 @@ const reading = Effect.gen(function*() {
   }
   rows.push(["scan of all events, decoded", `${whole(median(scans))} /s`, ""])
   const queries = isSmoke ? 20 : 500
-  for (const [name, query] of [
-    ["20 events by tag", (i: number) => Query.of(Booked, { account: `a${i % Math.max(1, Math.floor(size / 20))}` })],
-    ["20 of 1,000 by two tags", (i: number) => Query.of(Booked, { account: `a${i % 100}`, branch: `b${i % 100}` })]
-  ] as const) {
+  for (
+    const [name, query] of [
+      ["20 events by tag", (i: number) => Query.of(Booked, { account: `a${i % Math.max(1, Math.floor(size / 20))}` })],
+      ["20 of 1,000 by two tags", (i: number) => Query.of(Booked, { account: `a${i % 100}`, branch: `b${i % 100}` })]
+    ] as const
+  ) {
     let found = 0
     const [, millis] = yield* timed(Effect.forEach(
       Array.from({ length: queries }, (_, i) => i * 7),
@@ -163,8 +172,12 @@ try {
   rows.push([`open a store of ${whole(size)} events`, `${opening.toFixed(0)} ms`, "with its first look at the head"])
   await Effect.runPromise(Effect.provide(reading, layer))
   const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]!.length)))
-  console.log(`\n${whole(size)} events or more, event files ${process.argv.includes("--event-files") ? "on" : "off"}, ${root}\n`)
-  for (const [name, value, note] of rows) console.log(`${name.padEnd(widths[0]!)}  ${value.padStart(widths[1]!)}  ${note}`)
+  console.log(
+    `\n${whole(size)} events or more, event files ${process.argv.includes("--event-files") ? "on" : "off"}, ${root}\n`
+  )
+  for (const [name, value, note] of rows) {
+    console.log(`${name.padEnd(widths[0]!)}  ${value.padStart(widths[1]!)}  ${note}`)
+  }
 } finally {
   Fs.rmSync(root, { recursive: true, force: true })
 }

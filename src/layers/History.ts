@@ -6,7 +6,7 @@
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -17,7 +17,7 @@ import * as Query from "../Query.ts"
 import * as EventStore from "../services/EventStore.ts"
 import { type Candidate, Index } from "../services/Index.ts"
 import { type Commit, type Cursor, Ledger, type LedgerError, type Record } from "../services/Ledger.ts"
-import { LockTimeout } from "../services/Lock.ts"
+import type { LockTimeout } from "../services/Lock.ts"
 import { Storage } from "../services/Storage.ts"
 
 // models

@@ -14,7 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
+import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { hostname } from "node:os"
@@ -188,7 +188,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       if (!(yield* hasMarkBehind(number, parsed.end))) continue
       const again = yield* headerOf(number)
       if (again?.confirmed) return again
-      return yield* damaged(number, parsed.end, "the mark of the header is missing, and commits behind it are confirmed")
+      return yield* damaged(
+        number,
+        parsed.end,
+        "the mark of the header is missing, and commits behind it are confirmed"
+      )
     }
     return undefined
   })
@@ -630,7 +634,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     if (last === undefined || last.header.writer.host === writer.host) return
     return yield* new Ledger.LedgerUnsupported({
       file: folder,
-      problem: `it lies on a file system that several machines may share, and the machine ${last.header.writer.host} wrote last; ` +
+      problem:
+        `it lies on a file system that several machines may share, and the machine ${last.header.writer.host} wrote last; ` +
         "two machines that write would destroy it: if no other one writes any more, open the store with `allowOtherHosts: true`"
     })
   })

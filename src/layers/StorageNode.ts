@@ -562,15 +562,19 @@ export const make = (options: Options): Storage["Service"] => {
             close(fd)
           )
         })),
-    isShared: call("isShared", "", () =>
-      Effect.callback<boolean, Failure>((resume) =>
-        fs.statfs(root, (error, { type } = { type: 0 } as fs.StatsFs) =>
-          resume(
-            error === null
-              ? Effect.succeed(process.platform === "linux" && sharedFileSystems.has(type))
-              : Effect.fail(new Failure(error))
-          ))
-      )),
+    isShared: call(
+      "isShared",
+      "",
+      () =>
+        Effect.callback<boolean, Failure>((resume) =>
+          fs.statfs(root, (error, { type } = { type: 0 } as fs.StatsFs) =>
+            resume(
+              error === null
+                ? Effect.succeed(process.platform === "linux" && sharedFileSystems.has(type))
+                : Effect.fail(new Failure(error))
+            ))
+        )
+    ),
     watch
   }
 }

@@ -10,7 +10,7 @@ import type * as Scope from "effect/Scope"
 import * as Position from "../Position.ts"
 import type * as Tag from "../Tag.ts"
 import type { LockTimeout } from "./Lock.ts"
-import { StorageError } from "./Storage.ts"
+import type { StorageError } from "./Storage.ts"
 
 // models
 

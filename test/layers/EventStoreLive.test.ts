@@ -34,7 +34,10 @@ suite("tiny segments and runs in memory", tiny(Layer.mergeAll(StorageMemory.laye
 
 suite(
   "tiny segments and runs on files, unsynced",
-  Layer.unwrap(Effect.map(temporaryFolder, (root) =>
-    tiny(Layer.mergeAll(StorageNode.layer({ root }), LockFile.layer({ root })), "os")
-  ))
+  Layer.unwrap(
+    Effect.map(
+      temporaryFolder,
+      (root) => tiny(Layer.mergeAll(StorageNode.layer({ root }), LockFile.layer({ root })), "os")
+    )
+  )
 )

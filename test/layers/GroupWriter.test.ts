@@ -17,9 +17,13 @@ import * as StorageSimulated from "../../src/testing/StorageSimulated.ts"
 const Seat = Schema.NonEmptyString.pipe(Tag.as("seat"))
 class Taken extends Event.Class<Taken>()("Taken", { seat: Seat, by: Schema.String }) {}
 const seat = (name: string) => Query.of(Taken, { seat: name })
-const take = (name: string, by: string) => EventStore.append(new Taken({ seat: name, by }), { failIfEventsMatch: seat(name) })
+const take = (name: string, by: string) =>
+  EventStore.append(new Taken({ seat: name, by }), { failIfEventsMatch: seat(name) })
 const withId = (id: string, by = "anna") => Event.withMetadata(new Taken({ seat: id, by }), { id })
-const all = Effect.map(EventStore.read(Query.of(Taken)), ({ events }) => events.map(({ event }) => `${event.seat} ${event.by}`))
+const all = Effect.map(
+  EventStore.read(Query.of(Taken)),
+  ({ events }) => events.map(({ event }) => `${event.seat} ${event.by}`)
+)
 
 const open = (disk: StorageSimulated.StorageSimulated, options: { readonly segmentSize?: number } = {}) =>
   EventStoreLive.layer({ store: "shop", eventFiles: false }).pipe(
@@ -50,7 +54,8 @@ const failureOf = <A, E>(exit: Exit.Exit<A, E>): E | undefined => {
   const error = Exit.findErrorOption(exit)
   return error._tag === "Some" ? error.value : undefined
 }
-const syncs = (disk: StorageSimulated.StorageSimulated) => disk.log.filter(({ operation }) => operation === "sync").length
+const syncs = (disk: StorageSimulated.StorageSimulated) =>
+  disk.log.filter(({ operation }) => operation === "sync").length
 
 describe("groups", () => {
   test("appends of many fibers share a sync", (disk) =>
@@ -65,7 +70,9 @@ describe("groups", () => {
   test("a condition is checked against earlier batches of its own group, a batch not against itself", () =>
     Effect.gen(function*() {
       const exits = yield* together([
-        EventStore.append([new Taken({ seat: "a", by: "1" }), new Taken({ seat: "a", by: "2" })], { failIfEventsMatch: seat("a") }),
+        EventStore.append([new Taken({ seat: "a", by: "1" }), new Taken({ seat: "a", by: "2" })], {
+          failIfEventsMatch: seat("a")
+        }),
         take("a", "3"),
         take("b", "4"),
         take("b", "5")
@@ -91,7 +98,11 @@ describe("groups", () => {
 
   test("a repetition in the group of the first gets its answer", () =>
     Effect.gen(function*() {
-      const exits = yield* together([EventStore.append(withId("a")), EventStore.append(withId("a")), EventStore.append(withId("a", "ben"))])
+      const exits = yield* together([
+        EventStore.append(withId("a")),
+        EventStore.append(withId("a")),
+        EventStore.append(withId("a", "ben"))
+      ])
       assert.isTrue(Exit.isSuccess(exits[0]!) && Exit.isSuccess(exits[1]!))
       if (Exit.isSuccess(exits[0]!) && Exit.isSuccess(exits[1]!)) {
         assert.deepStrictEqual(exits[1].value, { ...exits[0].value, duplicate: true })
@@ -103,11 +114,21 @@ describe("groups", () => {
 })
 
 describe("a medium that fails", () => {
-  for (const [operation, extent] of [["write", "before"], ["write", "half"], ["write", "after"], ["sync", "before"], ["sync", "half"]] as const) {
+  for (
+    const [operation, extent] of [["write", "before"], ["write", "half"], ["write", "after"], ["sync", "before"], [
+      "sync",
+      "half"
+    ]] as const
+  ) {
     test(`a ${operation} that fails (${extent}) fails its group, with all that depends on it, and nothing of it is stored`, (disk) =>
       Effect.gen(function*() {
         disk.failNext(operation, "Io", { after: extent })
-        const exits = yield* together([take("a", "1"), take("a", "2"), EventStore.append(withId("b")), EventStore.append(withId("b"))])
+        const exits = yield* together([
+          take("a", "1"),
+          take("a", "2"),
+          EventStore.append(withId("b")),
+          EventStore.append(withId("b"))
+        ])
         for (const exit of exits) {
           const error = failureOf(exit)
           assert.isTrue(error?._tag === "EventStoreError" && error.reason._tag === "StoreUnavailable")
@@ -134,7 +155,11 @@ describe("a medium that fails", () => {
       assert.deepStrictEqual([...positions] as Array<number>, [2])
       assert.deepStrictEqual(yield* all, ["first nobody", "a anna"])
       for (const image of disk.crashImages({ max: 64 })) {
-        assert.deepStrictEqual(yield* Effect.provide(all, open(image)), ["first nobody", "a anna"], "after a power loss")
+        assert.deepStrictEqual(
+          yield* Effect.provide(all, open(image)),
+          ["first nobody", "a anna"],
+          "after a power loss"
+        )
       }
     }))
 

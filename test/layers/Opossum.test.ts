@@ -31,7 +31,8 @@ suite(
 const Id = Schema.NonEmptyString.pipe(Tag.as("note"))
 class Noted extends Event.Class<Noted>()("Noted", { id: Id, text: Schema.String }) {}
 const note = (id: string, text = "") => new Noted({ id, text })
-const onFiles = (root: string, options: Partial<Opossum.Options> = {}) => Opossum.layer({ root, store: "shop", ...options })
+const onFiles = (root: string, options: Partial<Opossum.Options> = {}) =>
+  Opossum.layer({ root, store: "shop", ...options })
 const ids = Effect.map(EventStore.read(Query.of(Noted)), ({ events }) => events.map(({ event }) => event.id as string))
 
 describe("options", () => {
@@ -90,7 +91,9 @@ describe("options", () => {
         store: Config.String("STORE"),
         eventFiles: Config.Boolean("FILES")
       })
-      const provider = ConfigProvider.layer(ConfigProvider.fromUnknown({ ROOT: root, STORE: "configured", FILES: false }))
+      const provider = ConfigProvider.layer(
+        ConfigProvider.fromUnknown({ ROOT: root, STORE: "configured", FILES: false })
+      )
       yield* EventStore.append(note("a")).pipe(Effect.provide(Layer.provide(layer, provider)))
       assert.isTrue(Fs.existsSync(join(root, "configured", "ledger")))
       assert.isFalse(Fs.existsSync(join(root, "configured", "events")))
@@ -111,7 +114,10 @@ describe("the store as a whole", () => {
       yield* Effect.provide(EventStore.append(note("c")), onFiles(root))
       assert.deepStrictEqual(yield* Effect.provide(ids, onFiles(root)), ["a", "b", "c"])
       const left = Fs.readdirSync(join(root, "shop")).sort()
-      assert.deepStrictEqual(left.filter((name) => name.startsWith("writer.json") || name.startsWith("writer.lock")), [])
+      assert.deepStrictEqual(
+        left.filter((name) => name.startsWith("writer.json") || name.startsWith("writer.lock")),
+        []
+      )
     }).pipe(Effect.scoped))
 
   it.live("two layers on one store in one process see each other's appends at once, and share the guards", () =>
@@ -156,12 +162,15 @@ describe("the store as a whole", () => {
       const store = yield* Layer.build(onFiles(root, { eventFiles: false }))
       const acknowledged: Array<string> = []
       for (let i = 0; i < 60; i++) {
-        const fibers = yield* Effect.forEach(["x", "y", "z"], (name) =>
-          EventStore.append([note(`${name}${i}`), note(`${name}${i}`)]).pipe(
-            Effect.tap(() => Effect.sync(() => acknowledged.push(`${name}${i}`))),
-            Effect.provide(store),
-            Effect.forkChild
-          ))
+        const fibers = yield* Effect.forEach(
+          ["x", "y", "z"],
+          (name) =>
+            EventStore.append([note(`${name}${i}`), note(`${name}${i}`)]).pipe(
+              Effect.tap(() => Effect.sync(() => acknowledged.push(`${name}${i}`))),
+              Effect.provide(store),
+              Effect.forkChild
+            )
+        )
         for (let turns = 0; turns < i % 7; turns++) yield* Effect.yieldNow
         if (i % 3 === 0) yield* Effect.sleep(i / 30)
         yield* Effect.forEach(fibers.slice(0, 2), Fiber.interrupt, { concurrency: "unbounded" })
@@ -204,24 +213,30 @@ describe("the store as a whole", () => {
       const root = yield* temporaryFolder
       const store = yield* Effect.provide(Effect.service(EventStore.EventStore), onFiles(root))
       for (const effect of [store.append(note("a")), store.read(Query.all), store.head]) {
-        const error = yield* Effect.flip(effect as Effect.Effect<unknown, EventStore.AppendError | EventStore.ReadError>)
+        const error = yield* Effect.flip(
+          effect as Effect.Effect<unknown, EventStore.AppendError | EventStore.ReadError>
+        )
         assert.isTrue(error._tag === "EventStoreError" && error.reason._tag === "StoreClosed")
       }
     }).pipe(Effect.scoped))
 
-  it.live("a lock that somebody else keeps is StoreBusy, with the holder's name, and reads go on", () =>
-    Effect.gen(function*() {
-      const root = yield* temporaryFolder
-      yield* Effect.provide(EventStore.append(note("a")), onFiles(root))
-      const lock = yield* Effect.provide(Effect.service(Lock), LockFile.layer({ root }))
-      const store = yield* Layer.build(onFiles(root, { lockTimeout: "4500 millis" }))
-      yield* lock.acquire("shop/writer")
-      const append = yield* Effect.forkChild(Effect.flip(Effect.provide(EventStore.append(note("b")), store)))
-      assert.deepStrictEqual(yield* Effect.provide(ids, store), ["a"])
-      const error = yield* Fiber.join(append)
-      assert.isTrue(error._tag === "EventStoreError" && error.reason._tag === "StoreBusy")
-      assert.include(error.message, `process ${process.pid}`)
-    }).pipe(Effect.scoped), 15_000)
+  it.live(
+    "a lock that somebody else keeps is StoreBusy, with the holder's name, and reads go on",
+    () =>
+      Effect.gen(function*() {
+        const root = yield* temporaryFolder
+        yield* Effect.provide(EventStore.append(note("a")), onFiles(root))
+        const lock = yield* Effect.provide(Effect.service(Lock), LockFile.layer({ root }))
+        const store = yield* Layer.build(onFiles(root, { lockTimeout: "4500 millis" }))
+        yield* lock.acquire("shop/writer")
+        const append = yield* Effect.forkChild(Effect.flip(Effect.provide(EventStore.append(note("b")), store)))
+        assert.deepStrictEqual(yield* Effect.provide(ids, store), ["a"])
+        const error = yield* Fiber.join(append)
+        assert.isTrue(error._tag === "EventStoreError" && error.reason._tag === "StoreBusy")
+        assert.include(error.message, `process ${process.pid}`)
+      }).pipe(Effect.scoped),
+    15_000
+  )
 
   it.live("opened for reading only it reads, and refuses to write", () =>
     Effect.gen(function*() {
@@ -235,7 +250,9 @@ describe("the store as a whole", () => {
       const reader = yield* Layer.build(Layer.fresh(onFiles(root, { readOnly: true })))
       assert.deepStrictEqual(yield* Effect.provide(ids, reader), ["a"])
       for (const effect of [EventStore.append(note("b")), Admin.deleteStore]) {
-        const error = yield* Effect.flip(Effect.provide(effect as Effect.Effect<unknown, EventStore.AppendError, Opossum.Services>, reader))
+        const error = yield* Effect.flip(
+          Effect.provide(effect as Effect.Effect<unknown, EventStore.AppendError, Opossum.Services>, reader)
+        )
         assert.isTrue(error._tag === "EventStoreError" && error.reason._tag === "StoreReadOnly")
       }
       yield* Effect.provide(EventStore.append(note("c")), writer)
@@ -292,7 +309,10 @@ describe("event files", () => {
             [position, type, event.data, metadata.id]
           )
           assert.deepStrictEqual(file["tags"], tags.filter((tag) => (tag as string) !== "mood:good") as never)
-          assert.isBelow(Math.abs(Fs.statSync(fileOf(root, position)).mtimeMs - metadata.timestamp.epochMilliseconds), 60_000)
+          assert.isBelow(
+            Math.abs(Fs.statSync(fileOf(root, position)).mtimeMs - metadata.timestamp.epochMilliseconds),
+            60_000
+          )
         }
         const added = JSON.parse(Fs.readFileSync(fileOf(root, 1).replace(".json", ".tags.json"), "utf8")) as unknown
         assert.deepStrictEqual(added, { position: 1, tags: ["mood:good"] })

@@ -25,7 +25,13 @@ const draft = ({ id, tags, type }: Omit<Fact, "position">): Ledger.EventDraft =>
   type,
   tags: tags as never,
   id,
-  body: Format.encodeEvent({ type, version: 1, tags, metadata: { id, timestamp: "2026-01-01T00:00:00.000Z" }, data: { id } })
+  body: Format.encodeEvent({
+    type,
+    version: 1,
+    tags,
+    metadata: { id, timestamp: "2026-01-01T00:00:00.000Z" },
+    data: { id }
+  })
 })
 
 /** The same facts each time, in batches of one to four. */
@@ -80,7 +86,9 @@ const fill = Effect.gen(function*() {
   const index = yield* Index
   for (const batch of facts) {
     if (yield* ledger.acquire) {
-      for (let commits = yield* ledger.refresh; commits.length > 0; commits = yield* ledger.refresh) yield* index.add(commits)
+      for (let commits = yield* ledger.refresh; commits.length > 0; commits = yield* ledger.refresh) {
+        yield* index.add(commits)
+      }
     }
     const { commits } = yield* ledger.commit([batch.map(draft)] as never)
     yield* index.add(commits)
@@ -102,7 +110,11 @@ const check = Effect.gen(function*() {
         assert.strictEqual(new Set(found).size, found.length, "each once")
         assert.deepStrictEqual(found, [...found].sort((a, b) => backwards ? b - a : a - b), "in order")
         const matching = found.filter((position) => Query.matches(query, flat[position - 1]!))
-        assert.deepStrictEqual(matching, backwards ? [...expected].reverse() : expected, `${query} in (${after}, ${before})`)
+        assert.deepStrictEqual(
+          matching,
+          backwards ? [...expected].reverse() : expected,
+          `${query} in (${after}, ${before})`
+        )
       }
     }
   }
@@ -176,7 +188,9 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
         yield* two.run(Effect.gen(function*() {
           const ledger = yield* Ledger.Ledger
           const index = yield* Index
-          for (let commits = yield* ledger.refresh; commits.length > 0; commits = yield* ledger.refresh) yield* index.add(commits)
+          for (let commits = yield* ledger.refresh; commits.length > 0; commits = yield* ledger.refresh) {
+            yield* index.add(commits)
+          }
         }))
         yield* two.run(check)
         yield* one.run(check)

@@ -6,7 +6,7 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Format from "../../src/internal/ledgerFormat.ts"
 import * as LedgerLive from "../../src/layers/LedgerLive.ts"
-import * as Ledger from "../../src/services/Ledger.ts"
+import type * as Ledger from "../../src/services/Ledger.ts"
 import type { Lock } from "../../src/services/Lock.ts"
 import { Storage } from "../../src/services/Storage.ts"
 
@@ -84,13 +84,18 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
         assert.strictEqual((yield* ledger.cursor).position, 0)
         const outcome = yield* commit(ledger, batch("a"), batch("b", "c"))
         assert.strictEqual(outcome.committed, 2)
-        assert.deepStrictEqual(outcome.commits.map(({ first, last }) => [first, last] as const), [[1, 1], [2, 3]] as never)
+        assert.deepStrictEqual(
+          outcome.commits.map(({ first, last }) => [first, last] as const),
+          [[1, 1], [2, 3]] as never
+        )
         assert.deepStrictEqual(outcome.commits.map(({ cursor }) => cursor.hash), outcome.hashes as Array<string>)
         assert.notStrictEqual(outcome.hashes[0], outcome.hashes[1])
         const entries = outcome.commits.flatMap((made) => made.entries)
         const records = yield* ledger.read([entries[2]!, entries[0]!])
         assert.deepStrictEqual(
-          records.map((record) => record.kind === "event" ? [record.position as number, record.metadata.id, record.data] : []),
+          records.map((record) =>
+            record.kind === "event" ? [record.position as number, record.metadata.id, record.data] : []
+          ),
           [[3, "c", { text: "ä".repeat(10) }], [1, "a", { text: "ä".repeat(10) }]]
         )
         assert.deepStrictEqual(yield* ledger.commitOf(entries[1]!), { first: 2, last: 3, hash: outcome.hashes[1]! })
@@ -273,7 +278,10 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
                 assert.isAtLeast(found.length, ids.length - (number === segments.at(-1)!.number ? ids.length : 0))
               } else {
                 const error = Exit.findErrorOption(answer)
-                assert.isTrue(error._tag === "Some" && typeof error.value._tag === "string", `byte ${at}: a typed error`)
+                assert.isTrue(
+                  error._tag === "Some" && typeof error.value._tag === "string",
+                  `byte ${at}: a typed error`
+                )
               }
               yield* overwrite(segment(number), at, whole.subarray(at, at + 1))
             }
@@ -332,7 +340,8 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
           assert.strictEqual(error._tag, "LedgerUnsupported")
           assert.include(error.message, part)
         })
-        const replace = (value: string) => storage.replaceDocument("shop/store.json", Buffer.from(value), { sync: false })
+        const replace = (value: string) =>
+          storage.replaceDocument("shop/store.json", Buffer.from(value), { sync: false })
         yield* replace(text.replace("\"format\": 1", "\"format\": 2"))
         yield* refused("shop", "format 2")
         yield* replace(text.replace("\"features\": []", "\"features\": [\"encryption\"]"))
@@ -358,7 +367,11 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
         yield* storage.makeDirectory("photos")
         yield* storage.replaceDocument("photos/cat.jpg", Buffer.from("cat"), { sync: false })
         yield* refused("photos", "no store")
-        assert.deepStrictEqual((yield* storage.list("photos")).map((entry) => entry.name), ["cat.jpg"], "nothing was written")
+        assert.deepStrictEqual(
+          (yield* storage.list("photos")).map((entry) => entry.name),
+          ["cat.jpg"],
+          "nothing was written"
+        )
         // an empty folder is as good as none
         yield* storage.makeDirectory("empty")
         yield* Effect.flatMap(open({ store: "empty" }), ({ close }) => close)
