@@ -475,11 +475,12 @@ const imagesOfFolder = (folder: FolderState): ReadonlyArray<Names> => {
   return known
 }
 
-const images = new Map<number, ReadonlyArray<Disk>>()
+const images = new Map<string, ReadonlyArray<Disk>>()
 
-/** All disks that a power loss may leave of this one. */
-export const crashImages = (disk: Disk): ReadonlyArray<Disk> => {
-  const known = images.get(disk.id)
+/** All disks that a power loss may leave of this one; without `torn`, those in which each write is there or not. */
+export const crashImages = (disk: Disk, torn: boolean): ReadonlyArray<Disk> => {
+  const key = `${disk.id}${torn}`
+  const known = images.get(key)
   if (known !== undefined) return known
   const found = new Map<number, Disk>()
   // folders first, from the root down: what no folder names any more is lost
@@ -498,14 +499,14 @@ export const crashImages = (disk: Disk): ReadonlyArray<Disk> => {
   const withFiles = (left: ReadonlyArray<string>, nodes: ReadonlyMap<string, State>): void => {
     const all = left.map((node) => imagesOfFile(disk.nodes.get(node) as FileState))
     // one write is torn at a time: the others are kept or lost
-    for (let torn = -1; torn < left.length; torn++) {
+    for (let which = -1; which < (torn ? left.length : 0); which++) {
       const visit = (i: number, made: Map<string, State>): void => {
         if (i === left.length) {
           const image = new Disk(made)
           found.set(image.id, image)
           return
         }
-        for (const content of i === torn ? all[i]!.torn : all[i]!.plain) {
+        for (const content of i === which ? all[i]!.torn : all[i]!.plain) {
           visit(i + 1, new Map(made).set(left[i]!, makeFile(content, [])))
         }
       }
@@ -514,7 +515,7 @@ export const crashImages = (disk: Disk): ReadonlyArray<Disk> => {
   }
   withFolders([root], new Map(), [])
   const result = [...found.values()]
-  images.set(disk.id, result)
+  images.set(key, result)
   return result
 }
 

@@ -41,7 +41,7 @@ const killedIn = (op: "sync" | "mark", options: Partial<Real.Options> = {}) => {
 }
 
 /** What a power loss may have left of a group of two that was being written. */
-const torn = () => crashImages(killedIn("sync"))
+const torn = () => crashImages(killedIn("sync"), true)
 
 // scenarios
 
@@ -51,6 +51,7 @@ export const scenarios = {
   "two writers, one baton": (shape) => ({
     disks: [fresh()],
     programs: [writer("A", [["a1", "a2"]], shape), writer("B", [["b1"]], shape)],
+    settings: { torn: true },
     preemptions: limit(3, 6)
   }),
   "two writers that do not wait": (shape) => ({
@@ -74,7 +75,7 @@ export const scenarios = {
   }),
   "a group that is seen half written": (shape) => ({
     disks: [fresh()],
-    programs: [writer("A", [["a1", "a2"]], shape), writer("B", [["b1"]], shape), reader("R", 2, shape)],
+    programs: [writer("A", [["a1", "a2"]], shape), writer("B", [["b1"]], shape, { tries: 1 }), reader("R", 2, shape)],
     splitWrites: true,
     preemptions: limit(2, 3)
   }),
@@ -93,6 +94,7 @@ export const scenarios = {
   }),
   "a torn tail": (shape) => ({
     disks: torn(),
+    settings: { torn: true },
     programs: [writer("A", [["a1"]], shape), reader("R", 2, shape)],
     preemptions: limit(1, 3)
   }),
@@ -151,7 +153,7 @@ export const scenarios = {
   "without syncs": (shape) => ({
     disks: [fresh({ durability: "os" })],
     programs: [writer("A", [["a1", "a2"]], with_(shape, { durability: "os" })), writer("B", [["b1"]], with_(shape, { durability: "os" }))],
-    settings: { options: { durability: "os" } },
+    settings: { torn: isFull, options: { durability: "os" } },
     preemptions: limit(2, 3)
   })
 } satisfies { readonly [name: string]: (shape: Shape) => Setup }
@@ -171,11 +173,11 @@ export interface Explored extends Report, Checked {
 }
 
 /** Explores a scenario with this ledger. Throws a `Violation` if an invariant does not hold. */
-export const run = (name: Name, implementation: Implementation = Real): Explored => {
+export const run = (name: Name, implementation: Implementation = Real, settings: Settings = {}): Explored => {
   forget()
   const began = performance.now()
   const setup: Setup = scenarios[name]({ implementation })
-  const { check, counts } = checker({ thorough: isFull, ...setup.settings })
+  const { check, counts } = checker({ thorough: isFull, ...setup.settings, ...settings })
   const sum = { states: 0, steps: 0, runs: 0, nodes: 0, ends: 0, complete: true }
   for (const disk of setup.disks) {
     const report = explore({ ...setup, disk, check })
