@@ -768,23 +768,27 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   // records ------------------------------------------------------------------------------------------------------------
 
-  const read = Effect.fnUntraced(function*(places: ReadonlyArray<Ledger.Place>) {
-    const records = new Array<Ledger.Record>(places.length)
-    for (let i = 0; i < places.length;) {
-      const first = places[i]!
-      let low = first.offset
-      let high = first.offset + first.length
+  /** Reads and parses the records of `places[from, to)`, which stand in one segment. */
+  const readSegment = Effect.fnUntraced(function*(
+    file: File,
+    places: ReadonlyArray<Ledger.Place>,
+    from: number,
+    to: number,
+    records: Array<Ledger.Record>
+  ) {
+    for (let i = from; i < to;) {
+      let low = places[i]!.offset
+      let high = low + places[i]!.length
       let next = i + 1
       // neighbours, in either direction, are read together
-      for (; next < places.length; next++) {
-        const place = places[next]!
-        const end = place.offset + place.length
-        if (place.segment !== first.segment || place.offset > high + gapBytes || end < low - gapBytes) break
-        if (Math.max(high, end) - Math.min(low, place.offset) > chunkBytes) break
-        low = Math.min(low, place.offset)
-        high = Math.max(high, end)
+      for (; next < to; next++) {
+        const { length, offset } = places[next]!
+        if (offset > high + gapBytes || offset + length < low - gapBytes) break
+        if (Math.max(high, offset + length) - Math.min(low, offset) > chunkBytes) break
+        low = Math.min(low, offset)
+        high = Math.max(high, offset + length)
       }
-      const bytes = yield* bytesOf(first.segment, low, high - low)
+      const bytes = yield* file.read(low, high - low)
       for (; i < next; i++) {
         const place = places[i]!
         const record = Format.parseRecord(bytes.subarray(place.offset - low, place.offset - low + place.length))
@@ -794,6 +798,17 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         }
         records[i] = record
       }
+    }
+  })
+
+  const read = Effect.fnUntraced(function*(places: ReadonlyArray<Ledger.Place>) {
+    const records = new Array<Ledger.Record>(places.length)
+    for (let i = 0; i < places.length;) {
+      const { segment } = places[i]!
+      const from = i
+      while (i < places.length && places[i]!.segment === segment) i++
+      const to = i
+      yield* handles.use(segment, (file) => readSegment(file, places, from, to, records))
     }
     return records
   })
