@@ -266,12 +266,12 @@ describe("stores and processes", () => {
       Effect.gen(function*() {
         const root = yield* temporaryFolder
         const events = join(root, "shop/events")
+        // folder by folder: beside them a lock comes and goes
         const files = () =>
-          existsSync(events)
-            ? readdirSync(events, { recursive: true, encoding: "utf8" }).filter((name) =>
-              /(^|[\\/])\d{10}\.json$/.test(name)
-            )
-            : []
+          (existsSync(events) ? readdirSync(events) : [])
+            .filter((folder) => /^\d{7}$/.test(folder))
+            .flatMap((folder) => readdirSync(join(events, folder)).map((name) => join(folder, name)))
+            .filter((path) => /[\\/]\d{10}\.json$/.test(path))
         const witnesses: Array<string> = []
         const counts: Array<string> = []
         for (let round = 0; round < 3; round++) {
