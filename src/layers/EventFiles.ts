@@ -162,6 +162,13 @@ export const make = (
       })
     })
 
+    /** What a process that was killed had not renamed yet. Whoever has the lock is alone here. */
+    const removeLeftOvers = Effect.fnUntraced(function*(folder: string) {
+      for (const { kind, name } of yield* storage.list(folder)) {
+        if (kind === "file" && /^\..*\.tmp$/.test(name)) yield* storage.remove(`${folder}/${name}`)
+      }
+    })
+
     /** Makes the missing files, as long as there are any. */
     const followLedger = Effect.gen(function*() {
       // of a store that is there: one that was deleted is not revived
@@ -169,6 +176,8 @@ export const make = (
       yield* lock.acquire(`${root}/mirror`, { timeout: 0 })
       yield* storage.replaceDocument(`${root}/README.txt`, Buffer.from(readme), { sync: false })
       const begin = yield* whereToBegin
+      yield* removeLeftOvers(root)
+      yield* removeLeftOvers(`${root}/${folderOf((begin.cursor?.position ?? 0) + 1)}`)
       const scan = yield* ledger.scan(begin.cursor)
       let { since } = begin
       let cursor = begin.cursor

@@ -340,6 +340,16 @@ describe("event files", () => {
       assert.deepStrictEqual(Fs.readdirSync(root), [])
     }).pipe(Effect.scoped))
 
+  it.live("leave nothing behind that a killed process had begun", () =>
+    Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      yield* Effect.provide(EventStore.append(note("a")), onFiles(root))
+      const folder = join(root, "shop", "events", "0000000")
+      Fs.writeFileSync(join(folder, ".0000000002.json.1.abc.tmp"), "{")
+      yield* Effect.provide(EventStore.append(note("b")), onFiles(root))
+      assert.deepStrictEqual(Fs.readdirSync(folder).sort(), ["0000000001.json", "0000000002.json"])
+    }).pipe(Effect.scoped))
+
   it.live("closing waits for the last ones", () =>
     Effect.gen(function*() {
       const root = yield* temporaryFolder
