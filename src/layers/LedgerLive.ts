@@ -157,7 +157,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         if (parsed.header.segment !== segment) {
           return yield* damaged(segment, 0, `the header is that of segment ${parsed.header.segment}`)
         }
-        if (parsed.header.store !== storeId) return yield* damaged(segment, 0, "the segment belongs to another store")
+        if (parsed.header.store !== storeId) {
+          const there = yield* StoreFolder.inspect(store).pipe(Effect.provideService(Storage, storage))
+          if (there !== storeId) return yield* new Ledger.LedgerDeleted()
+          return yield* damaged(segment, 0, "the segment belongs to another store")
+        }
         return parsed
     }
   })
