@@ -320,7 +320,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   // state --------------------------------------------------------------------------------------------------------------
 
   const opened = yield* newestConfirmed(0)
-  if (opened === undefined) return yield* damaged(1, 0, "no segment has a confirmed header")
+  if (opened === undefined) {
+    if ((yield* StoreFolder.inspect(store)) !== storeId) return yield* new Ledger.LedgerDeleted()
+    return yield* damaged(1, 0, "no segment has a confirmed header")
+  }
   links.push(...yield* linksDownTo(opened, 0))
   // damage in old segments must not keep anybody from reading the rest
   if (!readOnly) yield* Effect.forEach(links.slice(0, -1), (link) => checkSealed(link), { discard: true })
