@@ -188,6 +188,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       const parsed = yield* headerOf(number)
       if (parsed === undefined) continue
       if (parsed.confirmed) return parsed
+      // without syncs a power loss may keep what was written later, and lose this mark
+      if (parsed.header.durability === "os") continue
       // Its owner appends only after it confirmed the header. It may have done both just now: then the header says so.
       if (!(yield* hasMarkBehind(number, parsed.end))) continue
       const again = yield* headerOf(number)
