@@ -95,18 +95,25 @@ interface Recovered {
   readonly history: ReadonlyArray<string>
 }
 
-const isPrefix = (a: ReadonlyArray<string>, b: ReadonlyArray<string>) => a.length <= b.length && a.every((name, i) => b[i] === name)
+const isPrefix = (a: ReadonlyArray<string>, b: ReadonlyArray<string>) =>
+  a.length <= b.length && a.every((name, i) => b[i] === name)
 
 const must = <A>(what: string, exit: Exit.Exit<A, unknown>): A => {
   if (Exit.isSuccess(exit)) return exit.value
   const cause = Cause.squash(exit.cause)
-  throw cause instanceof Violation ? cause : new Violation(what, cause instanceof Error ? `${cause.name} ${cause.message}` : String(cause))
+  throw cause instanceof Violation
+    ? cause
+    : new Violation(what, cause instanceof Error ? `${cause.name} ${cause.message}` : String(cause))
 }
 
 export interface Settings {
   readonly options?: Partial<LedgerLive.Options>
   /** The store is deleted meanwhile: only batches whose name begins with `n` were committed to the one that came after. */
   readonly deletes?: boolean
+  /** Batches that were acknowledged before all this. */
+  readonly acked?: ReadonlyArray<string>
+  /** What a crash left is opened with this. Default: the real one. */
+  readonly recovery?: Implementation
   /** Power is never lost. */
   readonly killsOnly?: boolean
   /** Writes are torn as well, not only lost. */
@@ -119,43 +126,63 @@ export interface Settings {
 const recover = (image: Disk, settings: Settings): Recovered | "no store" => {
   const options = { ...settings.options, store: storeName }
   const os = options.durability === "os"
+  const { make } = settings.recovery ?? LedgerLive
   let reader: ReadonlyArray<string> = []
   if (!namesIn(image, "").includes(storeName)) return "no store"
 
-  const second = direct("recoverer", image, Effect.gen(function*() {
-    const old = yield* LedgerLive.make({ ...options, readOnly: true })
-    yield* refreshAll(old)
-    reader = yield* scanAll(old)
-    const ledger = yield* LedgerLive.make(options)
-    yield* ledger.acquire
-    yield* refreshAll(ledger)
-    const history = yield* scanAll(ledger)
-    const before = (yield* ledger.cursor).position
-    const outcome = yield* ledger.commit([batch("extra")])
-    if (outcome.committed !== 1) throw new Violation("a commit after a crash does not succeed")
-    if (outcome.commits[0]?.first !== before + 1) throw new Violation("the next event does not get the next position")
-    yield* refreshAll(old)
-    const late = yield* scanAll(old)
-    if (late.join() !== [...history, "extra"].join()) {
-      throw new Violation("a process that was open does not learn the history", `${late.join()} instead of ${history.join()},extra`)
-    }
-    return history
-  }))
-  const history = must("the store is refused after a crash", second.exit)
-  if (!isPrefix(reader, history)) throw new Violation("a reader saw what is not in the history", `${reader.join()} / ${history.join()}`)
-
-  const again = [worstImage(second.disk), ...(settings.thorough ? [keptImage(second.disk), ...crashImages(second.disk, true)] : [])]
-  for (const image of new Map(again.map((image) => [image.id, image])).values()) {
-    const third = direct("second", image, Effect.gen(function*() {
-      const ledger = yield* LedgerLive.make(options)
+  const second = direct(
+    "recoverer",
+    image,
+    Effect.gen(function*() {
+      const old = yield* make({ ...options, readOnly: true })
+      yield* refreshAll(old)
+      reader = yield* scanAll(old)
+      const ledger = yield* make(options)
       yield* ledger.acquire
       yield* refreshAll(ledger)
-      return yield* scanAll(ledger)
-    }))
+      const history = yield* scanAll(ledger)
+      const before = (yield* ledger.cursor).position
+      const outcome = yield* ledger.commit([batch("extra")])
+      if (outcome.committed !== 1) throw new Violation("a commit after a crash does not succeed")
+      if (outcome.commits[0]?.first !== before + 1) throw new Violation("the next event does not get the next position")
+      yield* refreshAll(old)
+      const late = yield* scanAll(old)
+      if (late.join() !== [...history, "extra"].join()) {
+        throw new Violation(
+          "a process that was open does not learn the history",
+          `${late.join()} instead of ${history.join()},extra`
+        )
+      }
+      return history
+    })
+  )
+  const history = must("the store is refused after a crash", second.exit)
+  if (!isPrefix(reader, history)) {
+    throw new Violation("a reader saw what is not in the history", `${reader.join()} / ${history.join()}`)
+  }
+
+  const again = [
+    worstImage(second.disk),
+    ...(settings.thorough ? [keptImage(second.disk), ...crashImages(second.disk, true)] : [])
+  ]
+  for (const image of new Map(again.map((image) => [image.id, image])).values()) {
+    const third = direct(
+      "second",
+      image,
+      Effect.gen(function*() {
+        const ledger = yield* make(options)
+        yield* ledger.acquire
+        yield* refreshAll(ledger)
+        return yield* scanAll(ledger)
+      })
+    )
     const found = must("the store is refused after a second crash", third.exit)
     const expected = [...history, "extra"]
     if (os ? !isPrefix(found, expected) : found.join() !== expected.join()) {
-      throw new Violation("the history is another one after a second crash", `${found.join()} instead of ${expected.join()}`)
+      throw new Violation(
+        "the history is another one after a second crash",
+        `${found.join()} instead of ${expected.join()}`
+      )
     }
   }
   return { reader, history }
@@ -185,7 +212,7 @@ export const checker = (settings: Settings = {}) => {
       }
       recovered.set(image.id, known)
     }
-    if (known instanceof Violation) throw new Violation(known.invariant, known.message)
+    if (known instanceof Violation) throw new Violation(known.invariant, known.detail)
     return known
   }
   const os = settings.options?.durability === "os"
@@ -198,11 +225,14 @@ export const checker = (settings: Settings = {}) => {
     const lossy = os && crash === "power loss"
     if (found === "no store") {
       for (const { acked } of notes) {
-        if (acked.some((name) => !settings.deletes || name.startsWith("n"))) tell("an acknowledged batch is lost", acked.join())
+        if (acked.some((name) => !settings.deletes || name.startsWith("n"))) {
+          tell("an acknowledged batch is lost", acked.join())
+        }
       }
       return
     }
     const { history } = found
+    for (const name of settings.acked ?? []) if (!history.includes(name)) tell("an acknowledged batch is lost", name)
     if (new Set(history).size !== history.length) tell("a batch is there twice", "")
     for (const note of notes) {
       if (settings.deletes) {
@@ -215,7 +245,9 @@ export const checker = (settings: Settings = {}) => {
       } else if (!isPrefix(note.seen, history) && !isPrefix(history, note.seen)) {
         tell("a process saw another history", note.seen.join())
       }
-      for (const name of note.refused) if (history.includes(name)) tell("a batch reported as not committed is there", name)
+      for (const name of note.refused) {
+        if (history.includes(name)) tell("a batch reported as not committed is there", name)
+      }
     }
   }
 
@@ -233,7 +265,9 @@ export const checker = (settings: Settings = {}) => {
     const readers = now === "no store" || os || settings.deletes
       ? notes
       : [...notes, { acked: [], refused: [], unknown: [], seen: [...now.reader], errors: [], deleted: [] }]
-    for (const image of settings.killsOnly ? [] : crashImages(disk, settings.torn ?? settings.thorough ?? false)) hold(open(image), readers, "power loss")
+    for (const image of settings.killsOnly ? [] : crashImages(disk, settings.torn ?? settings.thorough ?? false)) {
+      hold(open(image), readers, "power loss")
+    }
   }
   return { check, counts }
 }

@@ -92,8 +92,20 @@ export type Call =
   | { readonly op: "replaceDocument"; readonly path: string; readonly bytes: Uint8Array; readonly sync: boolean }
   | { readonly op: "size" | "sync"; readonly node: string; readonly path: string }
   | { readonly op: "isCurrent"; readonly node: string; readonly path: string }
-  | { readonly op: "read"; readonly node: string; readonly path: string; readonly offset: number; readonly length: number }
-  | { readonly op: "write"; readonly node: string; readonly path: string; readonly offset: number; readonly bytes: Uint8Array }
+  | {
+    readonly op: "read"
+    readonly node: string
+    readonly path: string
+    readonly offset: number
+    readonly length: number
+  }
+  | {
+    readonly op: "write"
+    readonly node: string
+    readonly path: string
+    readonly offset: number
+    readonly bytes: Uint8Array
+  }
   | { readonly op: "truncate"; readonly node: string; readonly path: string; readonly size: number }
 
 // interning
@@ -171,7 +183,8 @@ const root = "/"
 
 export const emptyDisk = (): Disk => new Disk(new Map([[root, makeFolder(new Map(), [])]]))
 
-const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1")
+const latin1 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1")
 
 // looking
 
@@ -253,8 +266,8 @@ const newNode = (disk: Disk, path: string, state: State): readonly [disk: Disk, 
   for (let n = 0;; n++) {
     const node = `${path}#${n}`
     const known = disk.nodes.get(node)
-    // an empty file that was unlinked is as good as a new one: batons come and go without making new disks each time
-    if (known === undefined || (known === state && state.kind === "file" && nodeAt(disk, path) === undefined)) {
+    // batons, which nobody keeps open, come and go without making new disks each time
+    if (known === undefined || (known === state && path.endsWith(".free") && nodeAt(disk, path) === undefined)) {
       return [withNode(disk, node, state), node]
     }
   }
@@ -324,7 +337,10 @@ export const perform = (disk: Disk, call: Call): Step => {
     }
     case "readDocument": {
       const node = nodeAt(disk, call.path)
-      return ok(disk, node === undefined ? undefined : Buffer.from((disk.nodes.get(node) as FileState).visible, "latin1"))
+      return ok(
+        disk,
+        node === undefined ? undefined : Buffer.from((disk.nodes.get(node) as FileState).visible, "latin1")
+      )
     }
     case "replaceDocument": {
       const [folder, name] = split(call.path)
@@ -352,7 +368,9 @@ export const perform = (disk: Disk, call: Call): Step => {
     case "isCurrent":
       return ok(disk, nodeAt(disk, call.path) === call.node)
     case "write":
-      return ok(call.bytes.length === 0 ? disk : addUnit(disk, call.node, { offset: call.offset, bytes: latin1(call.bytes) }))
+      return ok(
+        call.bytes.length === 0 ? disk : addUnit(disk, call.node, { offset: call.offset, bytes: latin1(call.bytes) })
+      )
     case "truncate": {
       const { visible } = disk.nodes.get(call.node) as FileState
       if (call.size === visible.length) return ok(disk)
@@ -372,7 +390,9 @@ export const failures = (disk: Disk, call: Call, reason: Reason): ReadonlyArray<
     case "write": {
       const half = call.bytes.subarray(0, Math.max(1, firstBatch(call.bytes)))
       const partly = half.length === call.bytes.length ? disk : perform(disk, { ...call, bytes: half }).disk
-      return [disk, partly, perform(disk, call).disk].filter((it, i, all) => all.findIndex((other) => other.id === it.id) === i).map((it) => refuse(it, reason))
+      return [disk, partly, perform(disk, call).disk].filter((it, i, all) =>
+        all.findIndex((other) => other.id === it.id) === i
+      ).map((it) => refuse(it, reason))
     }
     case "sync":
       return [refuse(settleFile(disk, call.node, "dead"), reason)]
@@ -397,7 +417,11 @@ const firstBatch = (bytes: Uint8Array): number => {
 export const halves = (call: Call): readonly [Call, Call] | undefined => {
   if (call.op !== "write" || call.bytes.length < 2) return undefined
   const at = firstBatch(call.bytes)
-  return [{ ...call, bytes: call.bytes.subarray(0, at) }, { ...call, offset: call.offset + at, bytes: call.bytes.subarray(at) }]
+  return [{ ...call, bytes: call.bytes.subarray(0, at) }, {
+    ...call,
+    offset: call.offset + at,
+    bytes: call.bytes.subarray(at)
+  }]
 }
 
 // power loss
@@ -438,7 +462,9 @@ const imagesOfFile = (file: FileState) => {
       if (i === options.length) {
         let n = 0
         const left = file.units.map((unit) => unit.fate === "durable" ? unit : chosen[n++])
-        ;(isTorn ? torn : plain).add(left.reduce<string>((content, unit) => unit === undefined ? content : applyUnit(content, unit), file.base))
+        ;(isTorn ? torn : plain).add(
+          left.reduce<string>((content, unit) => unit === undefined ? content : applyUnit(content, unit), file.base)
+        )
         return
       }
       options[i]!.forEach((option, k) => {
@@ -484,7 +510,11 @@ export const crashImages = (disk: Disk, torn: boolean): ReadonlyArray<Disk> => {
   if (known !== undefined) return known
   const found = new Map<number, Disk>()
   // folders first, from the root down: what no folder names any more is lost
-  const withFolders = (todo: ReadonlyArray<string>, nodes: ReadonlyMap<string, State>, left: ReadonlyArray<string>): void => {
+  const withFolders = (
+    todo: ReadonlyArray<string>,
+    nodes: ReadonlyMap<string, State>,
+    left: ReadonlyArray<string>
+  ): void => {
     const [node, ...rest] = todo
     if (node === undefined) return withFiles(left, nodes)
     const state = disk.nodes.get(node)!
@@ -543,7 +573,9 @@ export const keptImage = (disk: Disk): Disk => {
   const visit = (node: string): void => {
     const state = disk.nodes.get(node)!
     nodes.set(node, state)
-    if (state.kind === "directory") for (const below of [...state.visible.values(), ...state.base.values()]) visit(below)
+    if (state.kind === "directory") {
+      for (const below of [...state.visible.values(), ...state.base.values()]) visit(below)
+    }
   }
   visit(root)
   return new Disk(nodes)

@@ -51,7 +51,12 @@ export interface Options {
   readonly programs: ReadonlyArray<Program>
   readonly disk: Disk
   /** So many calls of these kinds may fail, of all together. */
-  readonly faults?: { readonly times: number; readonly of: ReadonlyArray<Call["op"]>; readonly by: ReadonlyArray<string>; readonly reason: Reason }
+  readonly faults?: {
+    readonly times: number
+    readonly of: ReadonlyArray<Call["op"]>
+    readonly by: ReadonlyArray<string>
+    readonly reason: Reason
+  }
   /** So many times a process is left while it could go on. Default: no limit. */
   readonly preemptions?: number
   /** Others may see the first half of a write before the second. */
@@ -79,10 +84,12 @@ export interface Report {
 
 export class Violation extends Error {
   readonly invariant: string
+  readonly detail: string
   path: ReadonlyArray<string> = []
   constructor(invariant: string, detail = "") {
     super(`${invariant}${detail === "" ? "" : `: ${detail}`}`)
     this.invariant = invariant
+    this.detail = detail
   }
   override toString(): string {
     return `${this.message}\n${this.path.map((line) => `  ${line}`).join("\n")}`
@@ -113,8 +120,12 @@ interface Live {
 const keyOf = (result: Result): string => {
   if (!result.ok) return `!${result.reason}`
   const { value } = result
-  if (value instanceof Uint8Array) return `b${Buffer.from(value.buffer, value.byteOffset, value.length).toString("latin1")}`
-  if (Array.isArray(value)) return `[${(value as ReadonlyArray<{ readonly name: string }>).map((entry) => entry.name).join()}`
+  if (value instanceof Uint8Array) {
+    return `b${Buffer.from(value.buffer, value.byteOffset, value.length).toString("latin1")}`
+  }
+  if (Array.isArray(value)) {
+    return `[${(value as ReadonlyArray<{ readonly name: string }>).map((entry) => entry.name).join()}`
+  }
   return String(value)
 }
 

@@ -2,18 +2,18 @@
  * Storage, clock and randomness of one simulated process. Each call on the storage, and each sleep, is handed to a `perform`, which
  * either answers at once (`direct`) or keeps the fiber until an explorer answers (`stepped`).
  */
-import Crypto from "node:crypto"
-import { syncBuiltinESMExports } from "node:module"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as References from "effect/References"
 import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import Crypto from "node:crypto"
+import { syncBuiltinESMExports } from "node:module"
 import { type Held, Lock } from "../../src/services/Lock.ts"
 import { type File, Storage, StorageError, type WritableFile } from "../../src/services/Storage.ts"
 import { type Call, type Disk, perform as performCall, type Result, type Value } from "./disk.ts"
@@ -99,7 +99,7 @@ const scheduler: Scheduler.Scheduler = {
 /** Ids of stores are made by the platform: here they come from the process that asks, so that it does the same each time. */
 let asking = { name: "", made: 0 }
 Crypto.randomUUID = () => {
-  const digits = Buffer.from(`${asking.name}${asking.made++}`).toString("hex").padStart(12, "0").slice(-12)
+  const digits = Buffer.from(`${asking.made++}${asking.name}`).toString("hex").padEnd(12, "0").slice(0, 12)
   return `00000000-0000-4000-8000-${digits}`
 }
 syncBuiltinESMExports()

@@ -48,16 +48,18 @@ const commitAll = (
         isFresh = false
         const outcome = yield* ledger.commit(rest.map(batch) as unknown as readonly [ReturnType<typeof batch>]).pipe(
           Effect.catchTags({
-            StorageError: (error) => Effect.sync(() => {
-              notes.errors.push(error.message)
-              return { committed: 0, commits: [] }
-            }),
-            CommitOutcomeUnknown: (error) => Effect.sync(() => {
-              notes.errors.push(error.message)
-              notes.unknown.push(...rest)
-              rest = []
-              return { committed: 0, commits: [] }
-            })
+            StorageError: (error) =>
+              Effect.sync(() => {
+                notes.errors.push(error.message)
+                return { committed: 0, commits: [] }
+              }),
+            CommitOutcomeUnknown: (error) =>
+              Effect.sync(() => {
+                notes.errors.push(error.message)
+                notes.unknown.push(...rest)
+                rest = []
+                return { committed: 0, commits: [] }
+              })
           })
         )
         notes.acked.push(...rest.slice(0, outcome.committed))
@@ -70,25 +72,37 @@ const commitAll = (
     }
   })
 
-const survive = (notes: Notes) => <A, E extends { readonly _tag: string; readonly message: string }, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.catch(effect, (error) => {
-    if (error._tag === "StorageError") return Effect.sync(() => void notes.errors.push(error.message))
-    if (error._tag === "LedgerDeleted") return Effect.sync(() => void notes.deleted.push(error.message))
-    return Effect.fail(error)
-  })
+const survive =
+  (notes: Notes) =>
+  <A, E extends { readonly _tag: string; readonly message: string }, R>(effect: Effect.Effect<A, E, R>) =>
+    Effect.catch(effect, (error) => {
+      if (error._tag === "StorageError") return Effect.sync(() => void notes.errors.push(error.message))
+      if (error._tag === "LedgerDeleted") return Effect.sync(() => void notes.deleted.push(error.message))
+      return Effect.fail(error)
+    })
 
-/** Takes the right to write, commits, and gives it back. */
+/**
+ * Takes the right to write, commits, and gives it back. In another store than `anew` its batches get an `n` before their names, so
+ * that the check knows in which of two stores to look for them.
+ */
 export const writer = (
   name: string,
   groups: ReadonlyArray<ReadonlyArray<string>>,
   shape: Shape,
-  more: { readonly tries?: number; readonly releases?: boolean; readonly releasesEach?: boolean } = {}
+  more: {
+    readonly tries?: number
+    readonly releases?: boolean
+    readonly releasesEach?: boolean
+    readonly anew?: string
+  } = {}
 ): Program => ({
   name,
   run: (notes, gate) =>
     Effect.gen(function*() {
       const ledger = yield* open(shape, notes, gate)
-      yield* commitAll(ledger, notes, groups, more.tries ?? 2, more.releasesEach ?? false)
+      const prefix = more.anew === undefined || ledger.storeId === more.anew ? "" : "n"
+      const named = groups.map((group) => group.map((batch) => prefix + batch))
+      yield* commitAll(ledger, notes, named, more.tries ?? 2, more.releasesEach ?? false)
       if (more.releases ?? true) yield* ledger.release
     }).pipe(survive(notes))
 })

@@ -4,8 +4,17 @@
  */
 import * as Effect from "effect/Effect"
 import * as Real from "../../src/layers/LedgerLive.ts"
-import { after, batch, type Checked, checker, type Implementation, refreshAll, type Settings, storeName } from "./check.ts"
-import { crashImages, type Disk, emptyDisk, forget } from "./disk.ts"
+import {
+  after,
+  batch,
+  type Checked,
+  checker,
+  type Implementation,
+  refreshAll,
+  type Settings,
+  storeName
+} from "./check.ts"
+import { contentOf, crashImages, type Disk, emptyDisk, forget } from "./disk.ts"
 import { explore, type Options, type Report } from "./explorer.ts"
 import { killedBefore } from "./process.ts"
 import { destroyer, reader, type Shape, writer } from "./programs.ts"
@@ -17,7 +26,8 @@ type Setup = Omit<Options, "check" | "disk"> & { readonly disks: ReadonlyArray<D
 // disks to begin with
 
 /** A store that was just made, its baton in place. */
-const fresh = (options: Partial<Real.Options> = {}) => after(emptyDisk(), "creator", Real.make({ ...options, store: storeName }))
+const fresh = (options: Partial<Real.Options> = {}) =>
+  after(emptyDisk(), "creator", Real.make({ ...options, store: storeName }))
 
 const appends = (options: Partial<Real.Options>, groups: ReadonlyArray<readonly [string, ...Array<string>]>) =>
   Effect.gen(function*() {
@@ -150,13 +160,63 @@ export const scenarios = {
     settings: { deletes: true },
     preemptions: limit(2, 3)
   }),
+  /**
+   * A has the right to write in the old store all the time, and gives it back when there is a new one that others write to. With two
+   * switches there is a known violation: A looks whether its segment is in place, and creates the baton when it is not any more.
+   */
+  "a baton for a store that is gone": (shape) => ({
+    disks: [fresh()],
+    programs: [
+      writer("A", [["a1"]], shape, { tries: 1 }),
+      destroyer("D", ["n1"], shape),
+      writer("B", [["b1"]], late(shape), { tries: 1, anew: storeIn(fresh()) })
+    ],
+    removes: true,
+    settings: { deletes: true },
+    preemptions: 1
+  }),
+  "power was lost behind the last sync": (shape) => ({
+    disks: crashImages(killed(), false),
+    programs: [writer("A", [["a1"]], shape), reader("R", 2, shape)],
+    settings: { acked: ["k1", "k2"] },
+    preemptions: limit(1, 3)
+  }),
+  /** One that writes, and two that come to take over, no more: for races of three. */
+  "two take-overs at once": (shape) => ({
+    disks: [killed()],
+    programs: ["A", "B", "C"].map((name) =>
+      writer(name, [[`${name.toLowerCase()}1`]], shape, { tries: 1, releases: false })
+    ),
+    settings: { killsOnly: !isFull },
+    preemptions: limit(2, 4),
+    sleeps: 2
+  }),
+  "a reader beside two that do not wait": (shape) => ({
+    disks: [fresh()],
+    programs: [
+      writer("A", [["a1"]], shape, { tries: 1, releases: false }),
+      writer("B", [["b1"]], shape, { tries: 1, releases: false }),
+      reader("R", 2, shape)
+    ],
+    impatient: true,
+    sleeps: 12,
+    settings: { killsOnly: !isFull },
+    preemptions: limit(3, 4)
+  }),
   "without syncs": (shape) => ({
     disks: [fresh({ durability: "os" })],
-    programs: [writer("A", [["a1", "a2"]], with_(shape, { durability: "os" })), writer("B", [["b1"]], with_(shape, { durability: "os" }))],
+    programs: [
+      writer("A", [["a1", "a2"]], with_(shape, { durability: "os" })),
+      writer("B", [["b1"]], with_(shape, { durability: "os" }))
+    ],
     settings: { torn: isFull, options: { durability: "os" } },
     preemptions: limit(2, 3)
   })
 } satisfies { readonly [name: string]: (shape: Shape) => Setup }
+
+function storeIn(disk: Disk): string {
+  return JSON.parse(contentOf(disk, `${storeName}/store.json`)!).id
+}
 
 function with_(shape: Shape, options: Partial<Real.Options>): Shape {
   return { ...shape, options: { ...shape.options, ...options } }
@@ -173,14 +233,19 @@ export interface Explored extends Report, Checked {
 }
 
 /** Explores a scenario with this ledger. Throws a `Violation` if an invariant does not hold. */
-export const run = (name: Name, implementation: Implementation = Real, settings: Settings = {}): Explored => {
+export const run = (
+  name: Name,
+  implementation: Implementation = Real,
+  settings: Settings & { readonly preemptions?: number } = {}
+): Explored => {
   forget()
   const began = performance.now()
   const setup: Setup = scenarios[name]({ implementation })
   const { check, counts } = checker({ thorough: isFull, ...setup.settings, ...settings })
   const sum = { states: 0, steps: 0, runs: 0, nodes: 0, ends: 0, complete: true }
   for (const disk of setup.disks) {
-    const report = explore({ ...setup, disk, check })
+    const preemptions = settings.preemptions ?? setup.preemptions
+    const report = explore({ ...setup, ...(preemptions === undefined ? {} : { preemptions }), disk, check })
     for (const key of ["states", "steps", "runs", "nodes", "ends"] as const) sum[key] += report[key]
     sum.complete &&= report.complete
   }

@@ -174,7 +174,8 @@ export const patches: Patches = {
   },
   "ledger-leaves-gaps": {
     file,
-    find: `      if (!numbers.includes(gap)) yield* Effect.scoped(storage.createFile(pathOf(gap))).pipe(Effect.ignore)\n`,
+    find:
+      `      if (!numbers.includes(gap)) yield* Effect.scoped(storage.createFile(pathOf(gap))).pipe(Effect.ignore)\n`,
     replace: ""
   },
   "ledger-swallows-at-roll-over": {
@@ -192,11 +193,6 @@ export const patches: Patches = {
   "ledger-tidies-another-store": {
     file,
     find: `      if (!(yield* next.isCurrent)) return yield* goneOr("tidy")\n`,
-    replace: ""
-  },
-  "ledger-baton-in-another-store": {
-    file,
-    find: `        if (!(yield* own.file.isCurrent)) return\n`,
     replace: ""
   }
 }
