@@ -162,7 +162,7 @@ const recover = (image: Disk, settings: Settings): Recovered | "no store" => {
   }
 
   const again = [
-    worstImage(second.disk),
+    settings.killsOnly ? keptImage(second.disk) : worstImage(second.disk),
     ...(settings.thorough ? [keptImage(second.disk), ...crashImages(second.disk, true)] : [])
   ]
   for (const image of new Map(again.map((image) => [image.id, image])).values()) {
