@@ -86,17 +86,21 @@ const steps = (root: string) => {
       )
     }))
     // A crash, and one of a process that began a segment: the next one takes over.
-    fs.unlinkSync(`${ledger}/0000000001.free`)
+    takeBatons(ledger)
     fs.writeFileSync(`${ledger}/0000000002.jsonl`, `{"kind":"segment","format":1,"feat`)
     yield* opened(EventStore.append(withId("event-6")(subscribed(art))))
     // The mark behind a segment that was sealed is not needed any more: a power loss may have taken it.
     fs.truncateSync(first, fs.statSync(first).size - 1)
     // a crash in the middle of a write
-    fs.unlinkSync(`${ledger}/0000000003.free`)
+    takeBatons(ledger)
     fs.appendFileSync(last, `{"kind":"event","position":7,"type":"CourseDef`)
     // It names this machine's start, and depends on how fast the files were made.
     fs.unlinkSync(`${root}/${store}/events/checkpoint.json`)
   })
+}
+
+const takeBatons = (ledger: string) => {
+  for (const name of fs.readdirSync(ledger)) if (name.endsWith(".free")) fs.unlinkSync(`${ledger}/${name}`)
 }
 
 /** Always the same time; waiting is as ever. */

@@ -108,7 +108,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   const folder = `${store}/ledger`
   const pathOf = (segment: number) => `${folder}/${StoreFolder.segmentName(segment)}`
-  const batonOf = (segment: number) => `${folder}/${StoreFolder.batonName(segment)}`
+  const batonOf = (segment: number) => `${folder}/${StoreFolder.batonName(segment, storeId)}`
   const handles = yield* Handles.make<number, File, StorageError>((segment) => openSegment(segment), maxOpenSegments)
   /** A segment that was seen before is not found if meanwhile another store has its name. */
   const openSegment = Effect.fnUntraced(function*(segment: number) {
@@ -128,6 +128,19 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   /** The history's segments, oldest first. */
   const links: Array<Link> = []
+
+  let isDeleted = false
+  /** The store is gone, or another one has its name. */
+  const checkDeleted: Effect.Effect<void, Ledger.LedgerError> = Effect.gen(function*() {
+    if (!isDeleted) {
+      const id = yield* StoreFolder.inspect(store).pipe(
+        Effect.provideService(Storage, storage),
+        Effect.catchTag("LedgerUnsupported", () => Effect.succeed(undefined))
+      )
+      isDeleted = id !== storeId
+    }
+    if (isDeleted) return yield* new Ledger.LedgerDeleted()
+  })
 
   // reading ------------------------------------------------------------------------------------------------------------
 
@@ -218,14 +231,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         return yield* damaged(link.number, 0, `the header names segment ${previous.segment} as the one before it`)
       }
       const parsed = yield* headerOf(previous.segment).pipe(
-        // archived: the history begins at its oldest `previous`
-        Effect.catchTag(
-          "StorageError",
-          (error) =>
-            error.reason === "NotFound" && floor === 0 ? Effect.succeed("archived" as const) : Effect.fail(error)
-        )
+        Effect.catchTag("StorageError", (error) =>
+          error.reason === "NotFound"
+            ? Effect.andThen(checkDeleted, Effect.fail(damaged(previous.segment, 0, "the segment is missing")))
+            : Effect.fail(error))
       )
-      if (parsed === "archived") return links
       if (parsed === undefined) return yield* damaged(previous.segment, 0, "the header of a sealed segment is void")
       const older = linkOf(parsed)
       older.sealed = previous
@@ -340,7 +350,6 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   /** An empty segment of our own whose header found no room on the disk: it is tried again, instead of making another. */
   let spare: { readonly number: number; readonly file: WritableFile; readonly scope: Scope.Closeable } | undefined
   let isSpare = false
-  let isDeleted = false
   /** One change of the state at a time. */
   const turn = (yield* Semaphore.make(1)).withPermits(1)
 
@@ -382,17 +391,6 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     return Scope.close(scope, Exit.void)
   })
 
-  /** The store is gone, or another one has its name. */
-  const checkDeleted: Effect.Effect<void, Ledger.LedgerError> = Effect.gen(function*() {
-    if (!isDeleted) {
-      const id = yield* StoreFolder.inspect(store).pipe(
-        Effect.provideService(Storage, storage),
-        Effect.catchTag("LedgerUnsupported", () => Effect.succeed(undefined))
-      )
-      isDeleted = id !== storeId
-    }
-    if (isDeleted) return yield* new Ledger.LedgerDeleted()
-  })
   /** Fails, whatever is the reason that a segment lost its name. */
   const goneOr = (operation: string) =>
     Effect.andThen(checkDeleted, Effect.fail(new StorageError({ operation, path: folder, reason: "NotFound" })))
@@ -472,7 +470,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       (max, { name }) => /^\d{10}\.jsonl$/.test(name) ? Math.max(max, parseInt(name, 10)) : max,
       0
     )
-    if (!entries.some(({ name }) => name === StoreFolder.batonName(newest))) return false
+    if (!entries.some(({ name }) => name === StoreFolder.batonName(newest, storeId))) return false
     if (!(yield* storage.claim(batonOf(newest)))) return false
     const parsed = yield* headerOf(newest)
     if (parsed === undefined || !parsed.confirmed || parsed.header.durability !== durability) return false
@@ -512,6 +510,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
           )
         )
       if (file === undefined) continue
+      if (spare !== undefined && spare.scope !== scope) yield* Scope.close(spare.scope, Exit.void)
       spare = undefined
       isSpare = false
       const done = yield* begin(number, file, sealAt).pipe(
@@ -766,7 +765,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     function*(last: boolean) {
       if (own !== undefined && (yield* isOwn)) {
         if (last && durability === "sync") yield* own.file.sync
-        // a baton in another store that has the name by now would tell of an owner that has not stopped
+        // another store may have the name by now
         if (!(yield* own.file.isCurrent)) return
         yield* Effect.scoped(storage.createFile(batonOf(own.number)))
       }

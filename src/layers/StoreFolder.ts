@@ -23,7 +23,8 @@ interface Description {
 }
 
 export const segmentName = (n: number): string => `${n.toString().padStart(10, "0")}.jsonl`
-export const batonName = (n: number): string => `${n.toString().padStart(10, "0")}.free`
+/** With the store's id: a baton that comes too late, when another store has the name, means nothing there. */
+export const batonName = (n: number, storeId: string): string => `${n.toString().padStart(10, "0")}.${storeId}.free`
 
 /** Folders that were being made or removed when their process died are removed after so many milliseconds. */
 const leftOverAge = 3_600_000
@@ -108,7 +109,7 @@ export const open = Effect.fnUntraced(function*(
     yield* segment.write(0, bytes)
     yield* segment.write(bytes.length, Format.confirmMark)
     yield* segment.sync
-    yield* storage.createFile(`${made}/ledger/${batonName(1)}`)
+    yield* storage.createFile(`${made}/ledger/${batonName(1, id)}`)
   }))
   yield* storage.syncDirectory(`${made}/ledger`)
   const text: Description = {

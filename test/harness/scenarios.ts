@@ -161,8 +161,8 @@ export const scenarios = {
     preemptions: limit(2, 3)
   }),
   /**
-   * A has the right to write in the old store all the time, and gives it back when there is a new one that others write to. With two
-   * switches there is a known violation: A looks whether its segment is in place, and creates the baton when it is not any more.
+   * A has the right to write in the old store all the time, and gives it back when there is a new one that others write to: between
+   * its look and the baton. The store's id in the baton's name makes that harmless.
    */
   "a baton for a store that is gone": (shape) => ({
     disks: [fresh()],
@@ -173,7 +173,7 @@ export const scenarios = {
     ],
     removes: true,
     settings: { deletes: true },
-    preemptions: 1
+    preemptions: 2
   }),
   "power was lost behind the last sync": (shape) => ({
     disks: crashImages(killed(), false),

@@ -58,6 +58,14 @@ const idsOf = Effect.fnUntraced(function*(ledger: Ledger.Ledger["Service"], from
 
 const segment = (n: number) => `shop/ledger/${n.toString().padStart(10, "0")}.jsonl`
 
+/** As if nobody had stopped in order. */
+const takeBatons = Effect.gen(function*() {
+  const storage = yield* Storage
+  for (const { name } of yield* storage.list("shop/ledger")) {
+    if (name.endsWith(".free")) yield* storage.remove(`shop/ledger/${name}`)
+  }
+})
+
 const overwrite = Effect.fnUntraced(function*(path: string, offset: number, bytes: Uint8Array) {
   const storage = yield* Storage
   yield* Effect.scoped(Effect.flatMap(storage.openWritable(path), (file) => file.write(offset, bytes)))
@@ -168,18 +176,18 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
         const storage = yield* Storage
         const whole = yield* bytesOf(segment(1))
         // the baton says that nothing was in flight: a torn tail cannot have one
-        yield* storage.claim("shop/ledger/0000000001.free")
+        yield* takeBatons
         for (let size = before + 1; size < whole.length - 1; size += 7) {
           yield* storage.remove("shop")
           yield* Effect.flatMap(open(), ({ close }) => close)
-          yield* storage.claim("shop/ledger/0000000001.free")
+          yield* takeBatons
           const made = yield* open()
           yield* commit(made.ledger, batch("a"))
           yield* commit(made.ledger, batch("b", "c"))
           const cut = (yield* made.ledger.cursor).end
           yield* made.close
           const last = (yield* made.ledger.segments).at(-1)!.number
-          yield* storage.claim(`shop/ledger/${last.toString().padStart(10, "0")}.free`)
+          yield* takeBatons
           yield* truncate(segment(last), cut + 1 - (whole.length - size))
           const after = yield* open()
           assert.deepStrictEqual(yield* idsOf(after.ledger), ["a"])
@@ -200,8 +208,7 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
         yield* commit(ledger, batch("a"))
         const { end } = yield* ledger.cursor
         yield* close
-        const storage = yield* Storage
-        yield* storage.claim("shop/ledger/0000000001.free")
+        yield* takeBatons
         const cursor = { ...(yield* ledger.cursor) }
         const { bytes } = Format.encodeGroup([batch("b")], cursor, end + 1, 0)
         yield* overwrite(segment(1), end + 1, bytes)
@@ -217,6 +224,27 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
     )
 
     test(
+      "refuses a history of which a segment is missing",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open({ segmentSize: 1200 })
+        for (const id of ["a", "b", "c", "d", "e", "f"]) yield* commit(ledger, batch(id))
+        const { length } = yield* ledger.segments
+        assert.isAbove(length, 2)
+        yield* close
+        const storage = yield* Storage
+        for (let number = 1; number < length; number++) {
+          yield* storage.rename(segment(number), "kept")
+          for (const readOnly of [true, false]) {
+            const error = yield* Effect.flip(open({ readOnly }))
+            assert.isTrue(error._tag === "LedgerDamaged" && error.file === segment(number), `segment ${number}`)
+          }
+          yield* storage.rename("kept", segment(number))
+        }
+        assert.deepStrictEqual((yield* idsOf((yield* open()).ledger)).length, 6)
+      })
+    )
+
+    test(
       "recovers once: whoever opens after that carries on in the segment that the recovery began",
       Effect.gen(function*() {
         const { close, ledger } = yield* open()
@@ -224,8 +252,7 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
         const { end } = yield* ledger.cursor
         yield* close
         // as a power loss leaves it: the commit without its mark, and the baton not there yet
-        const storage = yield* Storage
-        yield* storage.claim("shop/ledger/0000000001.free")
+        yield* takeBatons
         yield* truncate(segment(1), end)
         for (const id of ["b", "c", "d"]) {
           const { close, ledger } = yield* open()
