@@ -13,9 +13,9 @@ import { type Cursor, Ledger, type Target } from "../services/Ledger.ts"
 import type { Lock } from "../services/Lock.ts"
 import type { Storage } from "../services/Storage.ts"
 import * as Tag from "../Tag.ts"
-import * as EventFiles from "./EventFiles.ts"
-import * as GroupWriter from "./GroupWriter.ts"
-import * as History from "./History.ts"
+import * as EventFiles from "./internal/EventFiles.ts"
+import * as GroupWriter from "./internal/GroupWriter.ts"
+import * as History from "./internal/History.ts"
 
 // options
 

@@ -18,13 +18,13 @@ import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { hostname } from "node:os"
-import * as Handles from "../internal/handles.ts"
-import * as Format from "../internal/ledgerFormat.ts"
 import * as Metrics from "../internal/metrics.ts"
 import * as Ledger from "../services/Ledger.ts"
 import { type Held, Lock, type LockTimeout } from "../services/Lock.ts"
 import { type File, Storage, StorageError, type WritableFile } from "../services/Storage.ts"
-import * as StoreFolder from "./StoreFolder.ts"
+import * as Handles from "./internal/handles.ts"
+import * as Format from "./internal/ledgerFormat.ts"
+import * as StoreFolder from "./internal/StoreFolder.ts"
 
 // options
 

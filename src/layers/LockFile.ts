@@ -26,11 +26,11 @@ import * as Scope from "effect/Scope"
 import { randomBytes } from "node:crypto"
 import * as fs from "node:fs"
 import * as path from "node:path"
-import { codeOf, reasonOf } from "../internal/errno.ts"
-import { type Identity, isAlive, thisProcess } from "../internal/host.ts"
-import { Turns } from "../internal/turns.ts"
 import { type Held, Holder, Lock, LockTimeout } from "../services/Lock.ts"
 import { StorageError } from "../services/Storage.ts"
+import { codeOf, reasonOf } from "./internal/errno.ts"
+import { type Identity, isAlive, thisProcess } from "./internal/host.ts"
+import { Turns } from "./internal/turns.ts"
 
 // models
 

@@ -6,8 +6,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
-import { Turns } from "../internal/turns.ts"
 import { type Held, Lock, LockTimeout } from "../services/Lock.ts"
+import { Turns } from "./internal/turns.ts"
 
 class Place extends Turns {
   /** When the present holder got it, in milliseconds since 1970. */

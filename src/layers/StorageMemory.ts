@@ -4,8 +4,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { MemoryFileSystem, run, toStorage } from "../internal/memoryFileSystem.ts"
 import { Storage } from "../services/Storage.ts"
+import { MemoryFileSystem, run, toStorage } from "./internal/memoryFileSystem.ts"
 
 // constructors
 

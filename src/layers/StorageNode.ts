@@ -11,7 +11,6 @@ import * as Stream from "effect/Stream"
 import { randomBytes } from "node:crypto"
 import * as fs from "node:fs"
 import { resolve } from "node:path"
-import { checkFolderPath, checkPath, checkRange } from "../internal/storageChecks.ts"
 import {
   type File,
   type Reason,
@@ -20,6 +19,7 @@ import {
   type StoragePath,
   type WritableFile
 } from "../services/Storage.ts"
+import { checkFolderPath, checkPath, checkRange } from "./internal/storageChecks.ts"
 
 // models
 

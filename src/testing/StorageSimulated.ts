@@ -27,7 +27,7 @@ import {
   type Place,
   run,
   toStorage
-} from "../internal/memoryFileSystem.ts"
+} from "../layers/internal/memoryFileSystem.ts"
 import { type DocumentOptions, type Reason, Storage, StorageError, type StoragePath } from "../services/Storage.ts"
 
 // models

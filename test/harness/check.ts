@@ -5,7 +5,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Format from "../../src/internal/ledgerFormat.ts"
+import * as Format from "../../src/layers/internal/ledgerFormat.ts"
 import * as LedgerLive from "../../src/layers/LedgerLive.ts"
 import type * as Ledger from "../../src/services/Ledger.ts"
 import { crashImages, type Disk, keptImage, namesIn, worstImage } from "./disk.ts"

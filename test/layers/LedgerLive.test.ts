@@ -10,5 +10,7 @@ import { temporaryFolder } from "../support/temporaryFolder.ts"
 suite("in memory", Layer.mergeAll(StorageMemory.layer, LockMemory.layer))
 suite(
   "on files",
-  Layer.unwrap(Effect.map(temporaryFolder, (root) => Layer.mergeAll(StorageNode.layer({ root }), LockFile.layer({ root }))))
+  Layer.unwrap(
+    Effect.map(temporaryFolder, (root) => Layer.mergeAll(StorageNode.layer({ root }), LockFile.layer({ root })))
+  )
 )

@@ -11,7 +11,7 @@ import * as fs from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { thisProcess } from "../../src/internal/host.ts"
+import { thisProcess } from "../../src/layers/internal/host.ts"
 import * as LockFile from "../../src/layers/LockFile.ts"
 import { type AcquireOptions, Lock } from "../../src/services/Lock.ts"
 import type { Answer, Command } from "../fixtures/lockProcess.ts"
@@ -434,11 +434,14 @@ describe("LockFile", () => {
     }))
 
   // A folder in which nobody may make anything, not even root.
-  it.effect.skipIf(!fs.existsSync("/sys/kernel"))("says that a folder is not ours to write to", () =>
-    Effect.gen(function*() {
-      const lock = yield* Lock
-      const error = yield* Effect.flip(lock.acquire("kernel/writer"))
-      assert(error._tag === "StorageError")
-      assert.include(["Permission", "ReadOnly"], error.reason)
-    }).pipe(Effect.provide(LockFile.layer({ root: "/sys" }))))
+  it.effect.skipIf(!fs.existsSync("/sys/kernel"))(
+    "says that a folder is not ours to write to",
+    () =>
+      Effect.gen(function*() {
+        const lock = yield* Lock
+        const error = yield* Effect.flip(lock.acquire("kernel/writer"))
+        assert(error._tag === "StorageError")
+        assert.include(["Permission", "ReadOnly"], error.reason)
+      }).pipe(Effect.provide(LockFile.layer({ root: "/sys" })))
+  )
 })

@@ -34,7 +34,7 @@ export const suite = <E>(title: string, layer: Layer.Layer<Lock, E>): void => {
   const test = <A, E2>(title: string, body: () => Effect.Effect<A, E2, Lock | Scope.Scope>) =>
     it.effect(title, () => Effect.suspend(body).pipe(Effect.provide(layer)))
 
-  describe(title, () => {
+  describe(`Lock: ${title}`, () => {
     test("is held by one at a time", () =>
       Effect.gen(function*() {
         let inside = 0

@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Format from "../../src/internal/ledgerFormat.ts"
+import * as Format from "../../src/layers/internal/ledgerFormat.ts"
 import {
   type Commit,
   type Cursor,

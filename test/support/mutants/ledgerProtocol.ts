@@ -184,7 +184,7 @@ export const patches: Patches = {
     replace: `      yield* refresh\n      if (!(yield* isOwn)) return nothing\n`
   },
   "ledger-name-not-synced": {
-    file: "src/layers/StoreFolder.ts",
+    file: "src/layers/internal/StoreFolder.ts",
     find: `    if (!options.readOnly) {
       // whoever made the store may not have come to this yet, and what is appended from now on must not be lost with its name
       yield* storage.syncDirectory("")\n`,

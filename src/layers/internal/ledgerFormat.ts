@@ -7,7 +7,7 @@
  */
 import { createHash, hash as hashOnce, randomUUID } from "node:crypto"
 import { crc32 } from "node:zlib"
-import type * as Ledger from "../services/Ledger.ts"
+import type * as Ledger from "../../services/Ledger.ts"
 
 export const format = 1
 export const algorithm = "sha-256"

@@ -2,8 +2,6 @@
  * The one writer of a process: appends of all fibers meet here. It takes what is waiting, makes sure that it may write and has seen
  * what others committed, checks each condition against the index and against what it staged before it, and commits the group with
  * one write and one sync.
- *
- * @internal
  */
 import type * as Arr from "effect/Array"
 import * as Deferred from "effect/Deferred"
@@ -12,18 +10,18 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
-import type { AppendCondition } from "../AppendCondition.ts"
-import * as Json from "../internal/json.ts"
-import * as Format from "../internal/ledgerFormat.ts"
-import * as Limits from "../internal/limits.ts"
-import * as Metrics from "../internal/metrics.ts"
-import { elapsed, inRealTime } from "../internal/realTime.ts"
-import type { Position } from "../Position.ts"
-import * as Query from "../Query.ts"
-import * as EventStore from "../services/EventStore.ts"
-import { Index } from "../services/Index.ts"
-import * as Ledger from "../services/Ledger.ts"
+import type { AppendCondition } from "../../AppendCondition.ts"
+import * as Json from "../../internal/json.ts"
+import * as Limits from "../../internal/limits.ts"
+import * as Metrics from "../../internal/metrics.ts"
+import type { Position } from "../../Position.ts"
+import * as Query from "../../Query.ts"
+import * as EventStore from "../../services/EventStore.ts"
+import { Index } from "../../services/Index.ts"
+import * as Ledger from "../../services/Ledger.ts"
 import { type History, toHead, toStoreError } from "./History.ts"
+import * as Format from "./ledgerFormat.ts"
+import { elapsed, inRealTime } from "./realTime.ts"
 
 // options
 

@@ -1,8 +1,6 @@
 /**
  * Ledger and index in step: what this process knows of the history, how it catches up with others, and events read from it.
  * The event store's other parts (writer, maintenance, event files) stand on this.
- *
- * @internal
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -11,14 +9,14 @@ import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import { inRealTime } from "../internal/realTime.ts"
-import type { Position } from "../Position.ts"
-import * as Query from "../Query.ts"
-import * as EventStore from "../services/EventStore.ts"
-import { type Candidate, Index } from "../services/Index.ts"
-import { type Commit, type Cursor, Ledger, type LedgerError, type Record } from "../services/Ledger.ts"
-import type { LockTimeout } from "../services/Lock.ts"
-import { Storage } from "../services/Storage.ts"
+import type { Position } from "../../Position.ts"
+import * as Query from "../../Query.ts"
+import * as EventStore from "../../services/EventStore.ts"
+import { type Candidate, Index } from "../../services/Index.ts"
+import { type Commit, type Cursor, Ledger, type LedgerError, type Record } from "../../services/Ledger.ts"
+import type { LockTimeout } from "../../services/Lock.ts"
+import { Storage } from "../../services/Storage.ts"
+import { inRealTime } from "./realTime.ts"
 
 // models
 

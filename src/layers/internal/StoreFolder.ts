@@ -1,16 +1,14 @@
 /**
  * A store's folder: made whole by one rename, opened only if it is a store of a format that this version knows, and removed by one
  * rename as well.
- *
- * @internal
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import { type Header, newStoreId } from "../internal/ledgerFormat.ts"
-import * as Format from "../internal/ledgerFormat.ts"
-import { LedgerUnsupported } from "../services/Ledger.ts"
-import { Storage, StorageError } from "../services/Storage.ts"
+import { LedgerUnsupported } from "../../services/Ledger.ts"
+import { Storage, StorageError } from "../../services/Storage.ts"
+import { type Header, newStoreId } from "./ledgerFormat.ts"
+import * as Format from "./ledgerFormat.ts"
 
 /** What `store.json` says. */
 interface Description {

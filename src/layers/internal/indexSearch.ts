@@ -1,5 +1,5 @@
 /** Which positions of a part of the index may match a query: plain synchronous functions over ascending lists. */
-import type * as Query from "../Query.ts"
+import type * as Query from "../../Query.ts"
 import { type Lists, tagKey, type Term, term, typeKey } from "./indexFormat.ts"
 
 // models

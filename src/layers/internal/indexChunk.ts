@@ -2,7 +2,7 @@
  * The newest part of the index, in memory: exact lists of positions for each term, and where each record stands. It grows by commits
  * until it is made a run.
  */
-import type { Commit, Cursor, Entry } from "../services/Ledger.ts"
+import type { Commit, Cursor, Entry } from "../../services/Ledger.ts"
 import { addedKey, idKey, type Lists, type Location, tagKey, targetKey, type Term, typeKey } from "./indexFormat.ts"
 
 const nothing: ReadonlyArray<number> = []

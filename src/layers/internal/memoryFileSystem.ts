@@ -16,7 +16,7 @@ import {
   StorageError,
   type StoragePath,
   type WritableFile
-} from "../services/Storage.ts"
+} from "../../services/Storage.ts"
 import { checkFolderPath, checkPath, checkRange } from "./storageChecks.ts"
 
 // models

@@ -1,7 +1,7 @@
 /**
  * What the system's error codes mean to a caller.
  */
-import type { Reason } from "../services/Storage.ts"
+import type { Reason } from "../../services/Storage.ts"
 
 const reasons: { readonly [code: string]: Reason } = {
   ENOENT: "NotFound",

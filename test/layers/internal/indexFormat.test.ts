@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { hash } from "node:crypto"
-import { Chunk } from "../../src/internal/indexChunk.ts"
-import * as Format from "../../src/internal/indexFormat.ts"
-import type { Commit, Entry } from "../../src/services/Ledger.ts"
-import { mutant } from "../support/mutants.ts"
+import { Chunk } from "../../../src/layers/internal/indexChunk.ts"
+import * as Format from "../../../src/layers/internal/indexFormat.ts"
+import type { Commit, Entry } from "../../../src/services/Ledger.ts"
+import { mutant } from "../../support/mutants.ts"
 
 const cursor = (position: number) => ({
   segment: 3,
@@ -92,7 +92,7 @@ describe("indexFormat", () => {
   })
 
   it("finds too much, and nothing too little, if terms have the same hash", async () => {
-    const weak = await mutant<typeof Format>("src/internal/indexFormat.ts", "index-weak-hash")
+    const weak = await mutant<typeof Format>("src/layers/internal/indexFormat.ts", "index-weak-hash")
     const chunk = chunkOf(400)
     const { bytes } = weak.encode(chunk, "store", 0)
     const lists = listsOf(weak, bytes)

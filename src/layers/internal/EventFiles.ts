@@ -3,8 +3,6 @@
  *
  * A file is a function of the event's confirmed ledger line alone and is made by one rename, so it does not matter who makes it, or
  * how often. One process at a time does, from a checkpoint on.
- *
- * @internal
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -12,16 +10,23 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
-import * as Host from "../internal/host.ts"
-import * as Metrics from "../internal/metrics.ts"
-import { inRealTime } from "../internal/realTime.ts"
-import type { Position } from "../Position.ts"
-import * as EventStore from "../services/EventStore.ts"
-import { Index } from "../services/Index.ts"
-import { type Cursor, type EventRecord, Ledger, type LedgerError, type Place, type Record } from "../services/Ledger.ts"
-import { Lock } from "../services/Lock.ts"
-import { Storage } from "../services/Storage.ts"
+import * as Metrics from "../../internal/metrics.ts"
+import type { Position } from "../../Position.ts"
+import * as EventStore from "../../services/EventStore.ts"
+import { Index } from "../../services/Index.ts"
+import {
+  type Cursor,
+  type EventRecord,
+  Ledger,
+  type LedgerError,
+  type Place,
+  type Record
+} from "../../services/Ledger.ts"
+import { Lock } from "../../services/Lock.ts"
+import { Storage } from "../../services/Storage.ts"
 import { type History, toStoreError } from "./History.ts"
+import * as Host from "./host.ts"
+import { inRealTime } from "./realTime.ts"
 
 // options
 

@@ -6,7 +6,7 @@
  */
 import { hash as hashOnce } from "node:crypto"
 import { crc32 } from "node:zlib"
-import type { Cursor } from "../services/Ledger.ts"
+import type { Cursor } from "../../services/Ledger.ts"
 import type { Chunk } from "./indexChunk.ts"
 
 export const version = 1

@@ -1,5 +1,5 @@
 /** Which names a store may have: those that are file names on every system, and are not hidden ones. */
-import { hasControlCharacter, isLongerThan, isWellFormed } from "./text.ts"
+import { hasControlCharacter, isLongerThan, isWellFormed } from "../../internal/text.ts"
 
 /** Names that are devices on Windows, with whatever ending. */
 const device = /^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$/i
