@@ -73,7 +73,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
         return Effect.map(storeError(history.read(query, range, head ?? 0)), (events) => ({ events, head }))
       }),
     head: Effect.map(snapshot, History.toHead),
-    awaitBeyond: (head) => storeError(history.awaitBeyond(head ?? 0))
+    awaitBeyond: (head) => Effect.andThen(open, history.awaitBeyond(head ?? 0))
   })
 
   const admin = Admin.EventStoreAdmin.of({

@@ -281,7 +281,7 @@ export const make = (options: Options): Storage["Service"] => {
   ): Effect.Effect<A, StorageError, R> =>
     Effect.uninterruptible(
       Effect.catch(Effect.suspend(body), ({ cause }) =>
-        Effect.fail(new StorageError({ operation, path, reason: reasonOf(cause), cause })))
+        Effect.fail(new StorageError({ operation, path, root, reason: reasonOf(cause), cause })))
     )
 
   interface Opened {

@@ -138,10 +138,13 @@ export class StorageError extends Schema.TaggedError<StorageError>()("StorageErr
   /** The service's call, e.g. `sync`. */
   operation: Schema.String,
   path: Schema.String,
+  /** The folder that the path begins at, where the medium has one. */
+  root: Schema.optional(Schema.String),
   reason: Reason,
   cause: Schema.optional(Schema.Defect())
 }) {
   override get message(): string {
-    return `${this.operation} of ${this.path || "the root folder"} failed: ${advice[this.reason]}`
+    const path = [this.root, this.path].filter((part) => part).join("/") || "the root folder"
+    return `${this.operation} of ${path} failed: ${advice[this.reason]}`
   }
 }

@@ -249,7 +249,8 @@ describe("LockFile among processes", { concurrent: true }, () => {
       const root = yield* folder
       const [a, b] = yield* spawnMany(root, 2)
       assert.deepStrictEqual(yield* a!.acquire(), succeeded)
-      yield* begin(root, b!, 20_000)
+      const waiting = yield* begin(root, b!, 20_000)
+      assert.isTrue(Effect.isEffect(waiting))
       assert.isTrue((yield* a!.look).isContended)
       yield* b!.murder
       assert.isFalse((yield* a!.look).isContended)

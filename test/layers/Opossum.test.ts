@@ -220,6 +220,23 @@ describe("the store as a whole", () => {
       }
     }).pipe(Effect.scoped))
 
+  it.live("a subscription that waits when the scope ends fails with StoreClosed", () =>
+    Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      const fiber = yield* Effect.gen(function*() {
+        yield* EventStore.append(note("a"))
+        let seen = 0
+        const following = yield* EventStore.subscribe(Query.all).pipe(
+          Stream.runForEach(() => Effect.sync(() => seen++)),
+          Effect.forkDetach({ startImmediately: true })
+        )
+        while (seen === 0) yield* Effect.sleep(1)
+        return following
+      }).pipe(Effect.provide(onFiles(root)))
+      const error = yield* Effect.flip(Fiber.join(fiber))
+      assert.isTrue(error._tag === "EventStoreError" && error.reason._tag === "StoreClosed")
+    }).pipe(Effect.scoped))
+
   it.live(
     "a lock that somebody else keeps is StoreBusy, with the holder's name, and reads go on",
     () =>

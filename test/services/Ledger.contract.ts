@@ -373,10 +373,14 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
         yield* refused("shop", "format 2")
         yield* replace(text.replace("\"features\": []", "\"features\": [\"encryption\"]"))
         yield* refused("shop", "encryption")
-        yield* replace("{}")
-        yield* refused("shop", "does not describe a store")
-        yield* replace("not json")
-        yield* refused("shop", "no JSON")
+        for (const damage of ["{}", "not json", "", "null", "[1]"]) {
+          yield* replace(damage)
+          const error = yield* Effect.flip(open())
+          assert.isTrue(error._tag === "LedgerDamaged" && error.file === "shop/store.json", damage)
+        }
+        yield* storage.makeDirectory("letters")
+        yield* storage.replaceDocument("letters/store.json", Buffer.from("{}"), { sync: false })
+        yield* refused("letters", "does not describe a store")
         yield* replace(text)
         yield* Effect.flatMap(open(), ({ close }) => close)
         // a header that asks for more than the description does

@@ -29,6 +29,11 @@ import { elapsed, inRealTime } from "./realTime.ts"
 const groupBytes = 8 * 1024 * 1024
 /** How long the lock is kept after somebody else was seen waiting, in milliseconds. */
 const keepWhenContended = 50
+/**
+ * How long it is kept for who was just told of a conflict, in milliseconds: they read again and come back at once. Without the lock
+ * they would come back behind another turn of the others, and find another conflict, for ever.
+ */
+const keepAfterConflict = 15
 /** How long it is kept with nothing to write and nobody waiting, in milliseconds. */
 const keepWhenIdle = 1000
 /** How often an idle holder looks whether somebody waits, in milliseconds. */
@@ -115,6 +120,9 @@ export const make = (
       for (const request of requests) answer(request, Exit.fail(error))
     }
     const closed = () => new EventStore.EventStoreError({ reason: new EventStore.StoreClosed() })
+
+    /** When somebody was last told of a conflict. */
+    let lastConflict = -Infinity
 
     // staging --------------------------------------------------------------------------------------------------------
 
@@ -232,6 +240,7 @@ export const make = (
         const failed = (conflict: number) =>
           Exit.fail(new EventStore.AppendConditionFailed({ failIfEventsMatch, after, conflict: conflict as Position }))
         if (conflict !== undefined) {
+          lastConflict = elapsed()
           answer(request, failed(conflict))
           return
         }
@@ -353,7 +362,8 @@ export const make = (
             return queue.length === 0 && now - lastWork >= keepWhenIdle ? release : Effect.void
           }
           contendedSince ??= now
-          return queue.length === 0 || now - contendedSince >= keepWhenContended ? release : Effect.void
+          const isWanted = queue.length > 0 || now - lastConflict < keepAfterConflict
+          return isWanted && now - contendedSince < keepWhenContended ? Effect.void : release
         })
       })
 

@@ -30,7 +30,7 @@ export interface History {
     effect: Effect.Effect<A, E>
   ) => Effect.Effect<A, E>
   /** Completes when the head is beyond a position, in whatever process that happens. */
-  readonly awaitBeyond: (position: number) => Effect.Effect<void, LedgerError>
+  readonly awaitBeyond: (position: number) => Effect.Effect<void, EventStore.EventStoreError>
   /** The events among the candidates that the query finds at `head`, with the tags that they have there. */
   readonly load: (
     query: Query.Any,
@@ -104,7 +104,19 @@ export const make = (
 
     // waiting --------------------------------------------------------------------------------------------------------
 
-    const waiters = new Set<{ readonly beyond: number; readonly deferred: Deferred.Deferred<void, LedgerError> }>()
+    interface Waiter {
+      readonly beyond: number
+      readonly deferred: Deferred.Deferred<void, EventStore.EventStoreError>
+    }
+    const waiters = new Set<Waiter>()
+    const failWaiters = (error: EventStore.EventStoreError) => {
+      for (const waiter of waiters) Deferred.doneUnsafe(waiter.deferred, Effect.fail(error))
+      waiters.clear()
+    }
+    // whoever still waits when the layer closes would wait for ever
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => failWaiters(new EventStore.EventStoreError({ reason: new EventStore.StoreClosed() })))
+    )
     const someoneWaits = Latch.makeUnsafe(false)
     const hint = Latch.makeUnsafe(false)
 
@@ -153,20 +165,16 @@ export const make = (
           someoneWaits.closeUnsafe()
           continue
         }
-        yield* Effect.catch(catchUp, (error) =>
-          Effect.sync(() => {
-            for (const waiter of waiters) Deferred.doneUnsafe(waiter.deferred, Effect.fail(error))
-            waiters.clear()
-          }))
+        yield* Effect.catch(catchUp, (error) => Effect.sync(() => failWaiters(toStoreError(error))))
         yield* Effect.sleep(hintInterval)
       }
     })
     yield* Effect.forkScoped(inRealTime(follow))
 
-    const awaitBeyond = (position: number): Effect.Effect<void, LedgerError> =>
+    const awaitBeyond: History["awaitBeyond"] = (position) =>
       Effect.suspend(() => {
         if (known.position > position) return Effect.void
-        const waiter = { beyond: position, deferred: Deferred.makeUnsafe<void, LedgerError>() }
+        const waiter: Waiter = { beyond: position, deferred: Deferred.makeUnsafe() }
         waiters.add(waiter)
         someoneWaits.openUnsafe()
         return Effect.onInterrupt(Deferred.await(waiter.deferred), () => Effect.sync(() => waiters.delete(waiter)))

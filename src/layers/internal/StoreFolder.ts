@@ -5,7 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import { LedgerUnsupported } from "../../services/Ledger.ts"
+import { LedgerDamaged, LedgerUnsupported } from "../../services/Ledger.ts"
 import { Storage, StorageError } from "../../services/Storage.ts"
 import { type Header, newStoreId } from "./ledgerFormat.ts"
 import * as Format from "./ledgerFormat.ts"
@@ -45,13 +45,13 @@ export const inspect = Effect.fnUntraced(function*(store: string) {
     })
   }
   const refuse = (problem: string) => new LedgerUnsupported({ file: description(store), problem })
-  const text = Buffer.from(bytes).toString("utf8")
-  const found = yield* Effect.try({
-    try: () => JSON.parse(text) as Partial<Description> | null,
-    catch: () => refuse("it is no JSON: the file is damaged, or none of a store")
-  })
-  if (typeof found !== "object" || found === null || typeof found.id !== "string" || !/^[\w-]{8,64}$/.test(found.id)) {
-    return yield* refuse("it does not describe a store: the file is damaged, or none of a store")
+  const found = parse(bytes)
+  if (typeof found?.id !== "string" || !/^[\w-]{8,64}$/.test(found.id)) {
+    // beside a ledger it is damage; alone it is somebody else's file
+    if (!(yield* storage.exists(`${store}/ledger`))) {
+      return yield* refuse("it does not describe a store: give another root or name")
+    }
+    return yield* new LedgerDamaged({ file: description(store), offset: 0, problem: "it does not describe the store" })
   }
   if (found.format !== Format.format) {
     return yield* refuse(
@@ -69,6 +69,15 @@ export const inspect = Effect.fnUntraced(function*(store: string) {
   }
   return found.id
 })
+
+const parse = (bytes: Uint8Array): Partial<Description> | undefined => {
+  try {
+    const json: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"))
+    return typeof json === "object" && json !== null ? json : undefined
+  } catch {
+    return undefined
+  }
+}
 
 /** Opens the store, after making it if there is none; returns its id. */
 export const open = Effect.fnUntraced(function*(
