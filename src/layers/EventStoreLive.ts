@@ -32,6 +32,8 @@ export interface Options {
 
 /** Tags for so many events are added by one record. */
 const targetsPerRecord = 1000
+/** About so many bytes of tags are added by one record: far below what a line may have. */
+const bytesPerRecord = 512 * 1024
 
 // constructors
 
@@ -51,9 +53,11 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const storeError = Effect.mapError(History.toStoreError)
   let isClosed = false
   yield* Effect.addFinalizer(() => Effect.sync(() => isClosed = true))
-  const open = Effect.suspend(() =>
-    isClosed ? Effect.fail(new EventStore.EventStoreError({ reason: new EventStore.StoreClosed() })) : Effect.void
-  )
+  const closed = Effect.suspend(() => Effect.fail(new EventStore.EventStoreError({ reason: new EventStore.StoreClosed() })))
+  const open = Effect.suspend(() => isClosed ? closed : Effect.void)
+  /** What fails because the layer closed meanwhile, in whatever way, was closed. */
+  const unlessClosed = <A>(effect: Effect.Effect<A, EventStore.EventStoreError>) =>
+    Effect.catchCause(effect, (cause) => isClosed ? closed : Effect.failCause(cause))
   const snapshot: Effect.Effect<Cursor, EventStore.EventStoreError> = Effect.flatMap(
     open,
     () => Effect.map(storeError(history.catchUp), () => history.known())
@@ -70,7 +74,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
           backwards: backwards ?? false,
           limit: limit ?? Infinity
         }
-        return Effect.map(storeError(history.read(query, range, head ?? 0)), (events) => ({ events, head }))
+        return Effect.map(unlessClosed(storeError(history.read(query, range, head ?? 0))), (events) => ({ events, head }))
       }),
     head: Effect.map(snapshot, History.toHead),
     awaitBeyond: (head) => Effect.andThen(open, history.awaitBeyond(head ?? 0))
@@ -88,10 +92,12 @@ const make = Effect.fnUntraced(function*(options: Options) {
         let eventsProcessed = 0
         let tagsAdded = 0
         let targets: Array<Target> = []
+        let bytes = 0
         const flush = Effect.suspend(() => {
           const [first, ...rest] = targets
           if (first === undefined) return Effect.void
           targets = []
+          bytes = 0
           return Effect.map(writer.addTags([first, ...rest]), () => {
             tagsAdded += [first, ...rest].reduce((sum, target) => sum + target.tags.length, 0)
           }).pipe(Effect.catchTag("AppendConditionFailed", Effect.die))
@@ -108,7 +114,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
               position: sequenced.position,
               tags: wanted as ReadonlyArray<string> as ReadonlyArray<Tag.Tag>
             })
-            return targets.length >= targetsPerRecord ? flush : Effect.void
+            for (const tag of wanted) bytes += tag.length
+            return targets.length >= targetsPerRecord || bytes >= bytesPerRecord ? flush : Effect.void
           }),
           Effect.andThen(Effect.suspend(() => flush)),
           Effect.map(() => ({ eventsProcessed, tagsAdded })),
@@ -147,9 +154,13 @@ const make = Effect.fnUntraced(function*(options: Options) {
           }))
       })
     ),
-    anchor: Effect.map(snapshot, (cursor) => {
-      const position = History.toHead(cursor)
-      return position === undefined ? undefined : { storeId: ledger.storeId, position, hash: cursor.hash }
+    anchor: Effect.gen(function*() {
+      const position = History.toHead(yield* snapshot)
+      const place = position === undefined ? undefined : yield* storeError(index.locate(position))
+      if (position === undefined || place === undefined) return undefined
+      // not the cursor's hash: behind a take-over that is the new segment's
+      const { hash } = yield* storeError(ledger.commitOf(place))
+      return { storeId: ledger.storeId, position, hash }
     }),
     checkAnchor: Effect.fnUntraced(function*(anchor) {
       const head = (yield* snapshot).position

@@ -665,7 +665,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         Effect.catchTag("StorageError", (error) => Effect.andThen(checkDeleted, Effect.fail(error)))
       )
     }
-    if (own !== undefined) return false
+    // a segment that was begun meanwhile (after a failure, or when one was full) may have commits of others before it
+    if (own !== undefined) return !(yield* isOwn) || unread.length > 0
     yield* Effect.gen(function*() {
       if (yield* carryOn) return
       yield* takeOver()
@@ -683,8 +684,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   const nothing: Ledger.Outcome = { committed: 0, hashes: [], commits: [] }
 
-  const commit = Effect.fnUntraced(function*(batches: Arr.NonEmptyReadonlyArray<Ledger.Batch>) {
-    if (!(yield* isOwn)) return nothing
+  const commit = Effect.fnUntraced(function*(
+    batches: Arr.NonEmptyReadonlyArray<Ledger.Batch>,
+    behind = cursor.position
+  ) {
+    if (!(yield* isOwn) || cursor.position !== behind) return nothing
     let group = Format.encodeGroup(batches, cursor, cursor.end + 1, yield* Clock.currentTimeMillis)
     if (cursor.end + group.bytes.length > segmentSize && cursor.end > links.at(-1)!.start) {
       yield* takeOver()
@@ -707,6 +711,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       return outcome
     })
     const unknown = (cause: unknown) => new Ledger.CommitOutcomeUnknown({ cause })
+    /** Whatever keeps it from learning the outcome leaves it unknown, but for the store's end. */
+    const orUnknown = Effect.catch((error: Ledger.LedgerError): Effect.Effect<never, Ledger.LedgerError | Ledger.CommitOutcomeUnknown> =>
+      Effect.andThen(checkDeleted, Effect.fail(unknown(error)))
+    )
 
     // 1. write, 2. sync. If one fails, the group is not confirmed and never will be: the segment is sealed before it.
     const written = yield* Effect.exit(
@@ -716,7 +724,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       const sealed = yield* Effect.exit(takeOver(before))
       if (Exit.isFailure(sealed)) return yield* unknown(Cause.squash(written.cause))
       if (sealed.value) return yield* Effect.failCause(written.cause)
-      return yield* Effect.catchTag(awaitVerdict(learn), "StorageError", unknown)
+      return yield* orUnknown(awaitVerdict(learn))
     }
     // 3. look, 4. confirm. If one fails, the group is durable: whoever takes over adopts it.
     const fenced = yield* Effect.exit(
@@ -734,8 +742,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     }
     yield* dropOwn
     if (Exit.isSuccess(fenced)) yield* checkDeleted
-    return yield* (Exit.isFailure(fenced) ? Effect.andThen(takeOver(), awaitVerdict(learn)) : awaitVerdict(learn)).pipe(
-      Effect.catchTag("StorageError", (error) => Effect.andThen(checkDeleted, Effect.fail(unknown(error))))
+    return yield* orUnknown(
+      Exit.isFailure(fenced) ? Effect.andThen(takeOver(), awaitVerdict(learn)) : awaitVerdict(learn)
     )
   })
 
@@ -883,9 +891,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       turn
     )
     isDeleted = true
-    yield* dropOwn
-    yield* dropLock
-  }).pipe(Effect.uninterruptible)
+  }).pipe(Effect.ensuring(Effect.andThen(dropOwn, dropLock)), Effect.uninterruptible)
 
   /**
    * Whether there may be commits that were acknowledged and that no mark confirms any more: a power loss can take the last mark.
@@ -928,7 +934,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
           lost ? Effect.succeed(true) : held?.held.isContended ?? Effect.succeed(false))
     ),
     release: release(false),
-    commit: (batches) => turn(Effect.uninterruptible(commit(batches))),
+    commit: (batches, behind) => turn(Effect.uninterruptible(commit(batches, behind))),
     read,
     commitOf,
     scan,

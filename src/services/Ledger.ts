@@ -160,10 +160,11 @@ export class Ledger extends Context.Service<Ledger, {
   readonly release: Effect.Effect<void>
   /**
    * Commits the batches with one write and one sync. Call `acquire` first, and if it says so `refresh` until nothing is new.
-   * Not interruptible. Fails with `StorageError` if certainly nothing was committed, with `CommitOutcomeUnknown` if it cannot tell.
+   * With `behind`, nothing is committed unless that is the last position: what was decided up to there holds. Not interruptible. Fails with `StorageError` if certainly nothing was committed, with `CommitOutcomeUnknown` if it cannot tell.
    */
   readonly commit: (
-    batches: Arr.NonEmptyReadonlyArray<Batch>
+    batches: Arr.NonEmptyReadonlyArray<Batch>,
+    behind?: number
   ) => Effect.Effect<Outcome, LedgerError | CommitOutcomeUnknown>
   /** The records at these places, in this order. Each line's checksum is checked. */
   readonly read: (places: ReadonlyArray<Place>) => Effect.Effect<ReadonlyArray<Record>, LedgerError>

@@ -4,6 +4,7 @@
  * A file is a function of the event's confirmed ledger line alone and is made by one rename, so it does not matter who makes it, or
  * how often. One process at a time does, from a checkpoint on.
  */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -65,9 +66,28 @@ interface Checkpoint {
   readonly store: string
   /** The last position that has its file, and where its commit ends. */
   readonly cursor: Cursor
-  /** The machine's start during which these files were made, and the cursor at its beginning: see `since`. */
-  readonly boot: string | null
+  /** The machine's start during which the last files were made; empty where that cannot be told. */
+  readonly boot: string
+  /** Where those begin, of which it is not known that the disk has them; `null`: at the beginning. */
   readonly since: Cursor | null
+}
+
+const isCursor = (u: unknown): u is Cursor => {
+  if (typeof u !== "object" || u === null) return false
+  const { end, hash, position, segment } = u as Partial<Cursor>
+  return [end, position, segment].every((n) => Number.isSafeInteger(n)) && typeof hash === "string"
+}
+
+/** The checkpoint, or `undefined` if it is damaged: then all files are made again. */
+const parse = (bytes: Uint8Array): Checkpoint | undefined => {
+  try {
+    const found = JSON.parse(Buffer.from(bytes).toString("utf8")) as Partial<Checkpoint> | null
+    const { boot, cursor, since, store } = found ?? {}
+    if (typeof store !== "string" || typeof boot !== "string" || !isCursor(cursor)) return undefined
+    return since === null || isCursor(since) ? { store, boot, cursor, since } : undefined
+  } catch {
+    return undefined
+  }
 }
 
 const readme = `One file per event, for reading: open them, search them, look at their dates.
@@ -98,7 +118,7 @@ export const make = (
     const storage = yield* Storage
     const root = `${options.store}/events`
     const checkpoint = `${root}/checkpoint.json`
-    const boot = Host.thisProcess.boot ?? null
+    const { boot } = Host.thisProcess
 
     const news = Latch.makeUnsafe(true)
     const waiters = new Set<
@@ -115,6 +135,8 @@ export const make = (
       }
     }
 
+    /** Why none can be made for the time being. */
+    let failure: LedgerError | undefined
     let ended: EventStore.EventStoreError | undefined
     const failAll = (reason: EventStore.EventStoreError["reason"]) => {
       ended = new EventStore.EventStoreError({ reason })
@@ -126,45 +148,49 @@ export const make = (
     const readCheckpoint = Effect.gen(function*() {
       const bytes = yield* storage.readDocument(checkpoint)
       if (bytes === undefined) return undefined
-      const found = yield* Effect.try({
-        try: () => JSON.parse(Buffer.from(bytes).toString("utf8")) as Checkpoint,
-        catch: () => undefined
-      }).pipe(Effect.catch(() => Effect.succeed(undefined)))
-      if (found?.store !== ledger.storeId || typeof found.cursor !== "object") return undefined
+      const found = parse(bytes)
+      if (found?.store !== ledger.storeId) return undefined
       return (yield* ledger.holds(found.cursor)) ? found : undefined
     })
 
     /**
-     * Where to go on. Files are not synced: after a start of the machine those made since the start before are made again, since
-     * it may have been a power loss that ended it.
+     * Where to go on. Files are not synced as they are made, so after another start of the machine, which may have been after a power
+     * loss, those made since the start before are looked at again, up to `mend`.
      */
     const whereToBegin = Effect.gen(function*() {
       const found = yield* readCheckpoint
-      if (found === undefined) return { cursor: undefined, since: null }
-      if (found.boot === boot) return { cursor: found.cursor, since: found.since }
-      const cursor = found.since !== null && (yield* ledger.holds(found.since)) ? found.since : undefined
-      return { cursor, since: cursor ?? null }
+      if (found === undefined) return { cursor: undefined, since: null, mend: 0 }
+      const { cursor, since } = found
+      if (boot !== "" && found.boot === boot) return { cursor, since, mend: 0 }
+      const from = since !== null && (yield* ledger.holds(since)) ? since : undefined
+      return { cursor: from, since: from ?? null, mend: cursor.position }
     })
 
-    const writeTags = Effect.fnUntraced(function*(target: Position, head: number) {
-      const tags = (yield* index.addedTags([target], head)).get(target)
-      if (tags === undefined) return
-      yield* storage.makeDirectory(`${root}/${folderOf(target)}`, { parents: false })
-      yield* storage.replaceDocument(`${root}/${fileOf(target)}.tags.json`, encode({ position: target, tags }), {
-        sync: false
-      })
+    /** Whether what a power loss left is what it should be; if not, it is made to last this time. */
+    const differs = (path: string, bytes: Uint8Array) =>
+      Effect.map(storage.readDocument(path), (found) => found === undefined || Buffer.compare(found, bytes) !== 0)
+
+    const put = Effect.fnUntraced(function*(
+      path: string,
+      bytes: Uint8Array,
+      how: { readonly isMending: boolean; readonly modified?: number; readonly readOnly?: boolean }
+    ) {
+      const { isMending, ...more } = how
+      if (isMending && !(yield* differs(path, bytes))) return
+      yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })
     })
 
-    const write = Effect.fnUntraced(function*(record: Record, modified: number) {
-      if (record.kind === "tags") {
-        for (const target of record.targets) yield* writeTags(target.position, record.position)
-        return
+    const write = Effect.fnUntraced(function*(record: Record, modified: number, isMending: boolean) {
+      if (record.kind === "event") {
+        const path = `${root}/${fileOf(record.position)}.json`
+        return yield* put(path, eventJson(record), { isMending, modified, readOnly: options.writeProtect })
       }
-      yield* storage.replaceDocument(`${root}/${fileOf(record.position)}.json`, eventJson(record), {
-        sync: false,
-        modified,
-        readOnly: options.writeProtect
-      })
+      for (const { position } of record.targets) {
+        const tags = (yield* index.addedTags([position], record.position)).get(position)
+        if (tags === undefined) continue
+        yield* storage.makeDirectory(`${root}/${folderOf(position)}`, { parents: false })
+        yield* put(`${root}/${fileOf(position)}.tags.json`, encode({ position, tags }), { isMending })
+      }
     })
 
     /** What a process that was killed had not renamed yet. Whoever has the lock is alone here. */
@@ -179,18 +205,23 @@ export const make = (
       // of a store that is there: one that was deleted is not revived
       yield* storage.makeDirectory(root, { parents: false })
       yield* lock.acquire(`${root}/mirror`, { timeout: 0 })
+      // another store may have taken the deleted one's name: this one's events have no place there
+      yield* history.catchUp
       yield* storage.replaceDocument(`${root}/README.txt`, Buffer.from(readme), { sync: false })
       const begin = yield* whereToBegin
       yield* removeLeftOvers(root)
       yield* removeLeftOvers(`${root}/${folderOf((begin.cursor?.position ?? 0) + 1)}`)
       const scan = yield* ledger.scan(begin.cursor)
-      let { since } = begin
+      let { mend, since } = begin
       let cursor = begin.cursor
       let folder = ""
       reach(cursor?.position ?? 0)
       const save = Effect.suspend(() => {
-        if (cursor === undefined) return Effect.void
-        since ??= cursor
+        if (cursor === undefined || cursor.position < mend) return Effect.void
+        // all that was looked at again is on the disk now
+        if (mend > 0) since = cursor
+        mend = 0
+        failure = undefined
         const text: Checkpoint = { store: ledger.storeId, cursor, boot, since }
         const { position } = cursor
         return Metric.update(Metrics.mirrorLag, history.known().position - position).pipe(
@@ -207,6 +238,8 @@ export const make = (
           yield* history.catchUp
           continue
         }
+        // the index must know of these, too
+        yield* history.catchUp
         let made = 0
         for (const commit of commits) {
           for (let i = 0; i < commit.entries.length; i += filesPerStep) {
@@ -214,8 +247,11 @@ export const make = (
             const records = yield* ledger.read(entries as ReadonlyArray<Place>)
             for (const record of records) {
               const next = folderOf(record.position)
-              if (next !== folder) yield* storage.makeDirectory(`${root}/${folder = next}`, { parents: false })
-              yield* write(record, commit.time)
+              if (next !== folder) {
+                yield* history.catchUp
+                yield* storage.makeDirectory(`${root}/${folder = next}`, { parents: false })
+              }
+              yield* write(record, commit.time, commit.last <= mend)
               if (++made % filesPerTurn === 0) yield* giveWay
             }
           }
@@ -223,8 +259,6 @@ export const make = (
           if (made >= filesPerStep) {
             yield* save
             made = 0
-            // another store may have taken the deleted one's name
-            yield* history.catchUp
           }
         }
         yield* save
@@ -243,7 +277,6 @@ export const make = (
       if (found !== undefined && found.cursor.position > reached) reach(found.cursor.position)
     })
 
-    let failure: LedgerError | undefined
     const run = Effect.gen(function*() {
       for (;;) {
         // no store without events has a folder for them
@@ -277,7 +310,18 @@ export const make = (
 
     if (options.enabled) {
       yield* Effect.addFinalizer(() => Effect.sync(() => failAll(new EventStore.StoreClosed())))
-      const fiber = yield* Effect.forkScoped(inRealTime(Effect.ignore(run)))
+      const fiber = yield* run.pipe(
+        Effect.catchCause((cause) =>
+          Cause.hasInterruptsOnly(cause)
+            ? Effect.void
+            : Effect.andThen(
+              Effect.logError("event files are not written any more", cause),
+              Effect.sync(() => failAll(new EventStore.StoreUnavailable({ cause: Cause.squash(cause) })))
+            )
+        ),
+        inRealTime,
+        Effect.forkScoped
+      )
       // registered last, so it runs first: a moment for what is missing
       yield* Effect.addFinalizer(() =>
         Effect.suspend(() => {

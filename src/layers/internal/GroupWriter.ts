@@ -73,6 +73,8 @@ interface Request {
 
 /** What goes into one write. */
 interface Group {
+  /** The history's last position when staging began: all conditions were checked up to there, and nothing may have come since. */
+  readonly behind: number
   readonly batches: Array<Ledger.Batch>
   readonly requests: Array<Request>
   /** Answered with the group, and failing with it: what depends on a batch that is staged before. */
@@ -80,19 +82,22 @@ interface Group {
     { readonly request: Request; readonly answer: (appended: ReadonlyArray<EventStore.Appended>) => Answer }
   >
   bytes: number
-  /** The types and tags of what is staged, so that most conditions need no closer look. */
-  readonly types: Set<string>
-  readonly tags: Set<string>
+  /** What is staged, in order, and where in that order which types and tags occur. */
+  readonly staged: Array<{ readonly batch: number; readonly event: number; readonly subject: EventStore.EncodedEvent }>
+  readonly types: Map<string, Array<number>>
+  readonly tags: Map<string, Array<number>>
   readonly ids: Map<string, number>
 }
 
-const emptyGroup = (): Group => ({
+const emptyGroup = (behind: number): Group => ({
+  behind,
   batches: [],
   requests: [],
   dependent: [],
   bytes: 0,
-  types: new Set(),
-  tags: new Set(),
+  staged: [],
+  types: new Map(),
+  tags: new Map(),
   ids: new Map()
 })
 
@@ -194,19 +199,19 @@ export const make = (
       group: Group,
       query: Query.Any
     ): { readonly batch: number; readonly event: number } | undefined => {
-      if (group.requests.length === 0) return undefined
       const items = Query.normalize(query)
-      if (
-        items !== "all" && !items.some((item) =>
-          (item.types.length === 0 || item.types.some((type) => group.types.has(type))) &&
-          item.tags.every((tag) => group.tags.has(tag))
-        )
-      ) return undefined
-      for (const [batch, { events }] of group.requests.entries()) {
-        const event = events.findIndex((staged) => Query.matches(query, staged))
-        if (event >= 0) return { batch, event }
+      if (items === "all") return group.staged[0]
+      let first = Infinity
+      for (const { tags, types } of items) {
+        // the shortest list of those that the event must be in; of the types it may be in any
+        const lists = tags.length > 0
+          ? tags.map((tag) => group.tags.get(tag) ?? none)
+          : types.map((type) => group.types.get(type) ?? none)
+        for (const list of tags.length > 0 ? [lists.reduce((a, b) => a.length <= b.length ? a : b)] : lists) {
+          first = Math.min(first, list.find((at) => Query.matches(query, group.staged[at]!.subject)) ?? Infinity)
+        }
       }
-      return undefined
+      return group.staged[first]
     }
 
     /** Puts a request into the group, or answers it. */
@@ -254,10 +259,11 @@ export const make = (
         }
       }
       const number = group.batches.length
-      for (const { metadata: { id }, tags, type } of request.events) {
-        group.types.add(type)
-        for (const tag of tags) group.tags.add(tag)
-        group.ids.set(id, number)
+      for (const [event, subject] of request.events.entries()) {
+        const at = group.staged.push({ batch: number, event, subject }) - 1
+        note(group.types, subject.type, at)
+        for (const tag of subject.tags) note(group.tags, tag, at)
+        group.ids.set(subject.metadata.id, number)
       }
       group.batches.push(request.batch)
       group.requests.push(request)
@@ -282,7 +288,7 @@ export const make = (
     const writeGroup = Effect.gen(function*() {
       const requests = nextGroup()
       for (const request of requests) request.isStaged = true
-      const group = emptyGroup()
+      const group = emptyGroup(history.known().position)
       for (const request of requests) {
         const staged = yield* Effect.exit(stage(group, request))
         // damage that its condition needs: this one fails, the others go on
@@ -290,8 +296,8 @@ export const make = (
       }
       if (group.batches.length === 0) return
       const start = elapsed()
-      let position = history.known().position
-      const outcome = yield* Effect.exit(history.commit(ledger.commit(group.batches as never)))
+      let position = group.behind
+      const outcome = yield* Effect.exit(history.commit(ledger.commit(group.batches as never, position)))
       if (Exit.isFailure(outcome)) {
         const exit = mapped(outcome)
         for (const request of group.requests) answer(request, exit)
@@ -317,8 +323,7 @@ export const make = (
         for (const { request } of group.dependent) again.push(request)
         for (const request of again) request.isStaged = false
         queue = [...again, ...queue]
-        // part of the group may be in the history, written by this process or adopted by another
-        if (committed > 0) yield* catchUp
+        yield* catchUp
       } else {
         if (outcome.value.commits.length === 0) yield* catchUp
         for (const { answer: made, request } of group.dependent) answer(request, made(appended))
@@ -406,6 +411,7 @@ export const make = (
           isWriting = true
           continue
         }
+        isWriting = true
         if (!(yield* acquire)) continue
         yield* Effect.uninterruptible(writeGroup)
         lastWork = elapsed()
@@ -484,10 +490,16 @@ export const make = (
       addTags: (targets) =>
         Effect.suspend(() => {
           const body = Format.encodeTags(targets)
+          const bytes = body.length + Format.lineOverhead
+          if (bytes > Limits.eventBytes) {
+            return Effect.fail(refused(
+              new EventStore.LimitExceeded({ what: "event bytes", limit: Limits.eventBytes, actual: bytes })
+            ))
+          }
           return submit({
             events: [],
             batch: [{ kind: "tags", targets, body }],
-            bytes: body.length + Format.lineOverhead,
+            bytes,
             condition: undefined,
             ids: [],
             deferred: Deferred.makeUnsafe(),
@@ -497,6 +509,14 @@ export const make = (
       isBusy: () => isWriting || queue.length > 0
     }
   })
+
+const none: ReadonlyArray<number> = []
+
+const note = (lists: Map<string, Array<number>>, key: string, at: number): void => {
+  const list = lists.get(key)
+  if (list === undefined) lists.set(key, [at])
+  else list.push(at)
+}
 
 // equality
 

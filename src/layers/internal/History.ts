@@ -140,7 +140,11 @@ export const make = (
         yield* take(commits)
       }
     })))
-    const catchUp = Effect.flatMap(ledger.isBehind, (behind) => behind ? refresh : Effect.void)
+    // The ledger may have commits that are on their way into the index at this moment: whoever takes them there is waited for.
+    const catchUp = Effect.flatMap(ledger.isBehind, (behind) =>
+      behind
+        ? refresh
+        : Effect.flatMap(ledger.cursor, ({ position }) => position > known.position ? refresh : Effect.void))
 
     // One fiber follows other processes for all who wait: by hints where the system gives them, and by polling always.
     let watching: Fiber.Fiber<void> | undefined

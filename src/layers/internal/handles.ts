@@ -25,21 +25,33 @@ export const make = <K, A, E>(
   Effect.gen(function*() {
     // a Map keeps the order of insertion: the first key is the least recently used one
     const slots = new Map<K, Slot<A>>()
+    let isClosed = false
     const close = (slot: Slot<A>) => Scope.close(slot.scope, Exit.void)
-    yield* Effect.addFinalizer(() => Effect.forEach([...slots.values()], close, { discard: true }))
+    const drop = (key: K, slot: Slot<A>) => {
+      slots.delete(key)
+      slot.dropped = true
+      return slot.users === 0 ? close(slot) : Effect.void
+    }
+    // what is in use is closed by its last user
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() => {
+        isClosed = true
+        return Effect.forEach([...slots], ([key, slot]) => drop(key, slot), { discard: true })
+      })
+    )
 
-    const evict = Effect.suspend(() => {
+    const evict: Effect.Effect<void> = Effect.suspend(() => {
+      if (slots.size <= capacity) return Effect.void
       for (const [key, slot] of slots) {
-        if (slots.size <= capacity) break
-        if (slot.users > 0) continue
-        slots.delete(key)
-        return close(slot)
+        if (slot.users === 0) return Effect.andThen(drop(key, slot), evict)
       }
       return Effect.void
     })
 
     const acquire = (key: K): Effect.Effect<Slot<A>, E> =>
       Effect.suspend(() => {
+        // as if interrupted: nobody who comes this late can do anything with an answer
+        if (isClosed) return Effect.interrupt
         const slot = slots.get(key)
         if (slot !== undefined) {
           slot.users++
@@ -58,25 +70,25 @@ export const make = <K, A, E>(
               other.users++
               return Effect.as(Scope.close(scope, Exit.void), other)
             }
-            const made: Slot<A> = { value, scope, users: 1, dropped: false }
-            slots.set(key, made)
+            const made: Slot<A> = { value, scope, users: 1, dropped: isClosed }
+            if (!isClosed) slots.set(key, made)
             return Effect.as(evict, made)
           })
         )
       })
 
     const release = (slot: Slot<A>) =>
-      Effect.suspend(() => --slot.users === 0 && slot.dropped ? close(slot) : Effect.void)
+      Effect.suspend(() => {
+        if (--slot.users > 0) return Effect.void
+        return slot.dropped ? close(slot) : evict
+      })
 
     return {
       use: (key, use) => Effect.acquireUseRelease(acquire(key), (slot) => use(slot.value), release),
       drop: (key) =>
         Effect.suspend(() => {
           const slot = slots.get(key)
-          if (slot === undefined) return Effect.void
-          slots.delete(key)
-          slot.dropped = true
-          return slot.users === 0 ? close(slot) : Effect.void
+          return slot === undefined ? Effect.void : drop(key, slot)
         })
     }
   })
