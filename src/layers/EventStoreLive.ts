@@ -53,7 +53,9 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const storeError = Effect.mapError(History.toStoreError)
   let isClosed = false
   yield* Effect.addFinalizer(() => Effect.sync(() => isClosed = true))
-  const closed = Effect.suspend(() => Effect.fail(new EventStore.EventStoreError({ reason: new EventStore.StoreClosed() })))
+  const closed = Effect.suspend(() =>
+    Effect.fail(new EventStore.EventStoreError({ reason: new EventStore.StoreClosed() }))
+  )
   const open = Effect.suspend(() => isClosed ? closed : Effect.void)
   /** What fails because the layer closed meanwhile, in whatever way, was closed. */
   const unlessClosed = <A>(effect: Effect.Effect<A, EventStore.EventStoreError>) =>
@@ -74,7 +76,10 @@ const make = Effect.fnUntraced(function*(options: Options) {
           backwards: backwards ?? false,
           limit: limit ?? Infinity
         }
-        return Effect.map(unlessClosed(storeError(history.read(query, range, head ?? 0))), (events) => ({ events, head }))
+        return Effect.map(
+          unlessClosed(storeError(history.read(query, range, head ?? 0))),
+          (events) => ({ events, head })
+        )
       }),
     head: Effect.map(snapshot, History.toHead),
     awaitBeyond: (head) => Effect.andThen(open, history.awaitBeyond(head ?? 0))

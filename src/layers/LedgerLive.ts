@@ -712,7 +712,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     })
     const unknown = (cause: unknown) => new Ledger.CommitOutcomeUnknown({ cause })
     /** Whatever keeps it from learning the outcome leaves it unknown, but for the store's end. */
-    const orUnknown = Effect.catch((error: Ledger.LedgerError): Effect.Effect<never, Ledger.LedgerError | Ledger.CommitOutcomeUnknown> =>
+    const orUnknown = Effect.catch((
+      error: Ledger.LedgerError
+    ): Effect.Effect<never, Ledger.LedgerError | Ledger.CommitOutcomeUnknown> =>
       Effect.andThen(checkDeleted, Effect.fail(unknown(error)))
     )
 

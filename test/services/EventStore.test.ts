@@ -235,8 +235,7 @@ describe("errors", () => {
       "an append needs at least one event",
       "event 0 (A) cannot be stored: $.a is NaN",
       "the tag \"a:\" of event 1 has an empty value",
-      "event 2 exceeds the limit of 64 tags with 65; store less at once, or store large things elsewhere and append " +
-      "where they are",
+      "event 2 exceeds the limit of 64 tags with 65",
       "the event id \"e1\" is taken at position 7: it has other data; repeat an append with just the same events, or " +
       "give new events new ids",
       "the condition's position 7 is beyond the store's head (the store is empty): it is of another store, or this one " +
@@ -254,8 +253,8 @@ describe("errors", () => {
     const decodeError = new EventStore.EventDecodeError({ position, type: "A", version: 2, cause })
     assert.strictEqual(
       decodeError.message,
-      "the event at position 7 (A, version 2) does not fit its class: add an upcasting step, or read it raw with " +
-        "Query.types(\"A\") (out of order)"
+      "the event at position 7 (A, version 2) does not fit its class: out of order; mend the class (an older version needs " +
+        "an upcasting step), or read it raw with Query.types(\"A\")"
     )
   })
 
