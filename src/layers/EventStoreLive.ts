@@ -67,18 +67,19 @@ const make = Effect.fnUntraced(function*(options: Options) {
 
   const store = EventStore.make({
     append: writer.append,
-    read: (query, { after, at, backwards, before, limit }) =>
+    read: (query, { after, at, backwards, before, limit, maxBytes }) =>
       Effect.flatMap(at === undefined ? Effect.map(snapshot, History.toHead) : Effect.as(open, at), (head) => {
         const end = (head ?? 0) + 1
         const range = {
           after: after ?? 0,
           before: before === undefined ? end : Math.min(before, end),
           backwards: backwards ?? false,
-          limit: limit ?? Infinity
+          limit: limit ?? Infinity,
+          maxBytes: maxBytes ?? Infinity
         }
         return Effect.map(
           unlessClosed(storeError(history.read(query, range, head ?? 0))),
-          (events) => ({ events, head })
+          ({ events, isCut }) => ({ events, head, isCut })
         )
       }),
     head: Effect.map(snapshot, History.toHead),

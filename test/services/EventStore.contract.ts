@@ -443,6 +443,21 @@ const reading: ReadonlyArray<Rule> = [
     }
   }),
 
+  rule("streams and subscriptions of large events leave nothing out", function*() {
+    const large = "x".repeat(1_000_000)
+    for (let n = 1; n <= 30; n++) yield* append(Event.raw("Large", { n, large }))
+    const all = yield* read(Query.all)
+    for (const backwards of [false, true]) {
+      const seen = yield* Stream.runCollect(Stream.map(stream(Query.all, { backwards }), ({ position }) => position))
+      const expected = all.events.map(({ position }) => position)
+      assert.deepStrictEqual(seen, backwards ? expected.reverse() : expected)
+      const some = yield* Stream.runCollect(stream(Query.all, { backwards, limit: 17 }))
+      assert.strictEqual(some.length, 17)
+    }
+    const followed = yield* Stream.runCollect(Stream.take(subscribe(Query.types("Large")), 30))
+    assert.deepStrictEqual(positionsOf(followed), positionsOf(all.events))
+  }),
+
   rule("a stream reads afresh each time it is run", function*() {
     const numbers = Effect.map(Stream.runCollect(stream(Query.all)), numbersOf)
     assert.deepStrictEqual(yield* numbers, [])

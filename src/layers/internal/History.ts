@@ -40,9 +40,16 @@ export interface History {
   /** Events in a range, in order, up to a limit. */
   readonly read: (
     query: Query.Any,
-    range: { readonly after: number; readonly before: number; readonly backwards: boolean; readonly limit: number },
+    range: {
+      readonly after: number
+      readonly before: number
+      readonly backwards: boolean
+      readonly limit: number
+      /** It may end before the limit, and say so, with so many bytes of events. */
+      readonly maxBytes: number
+    },
     head: number
-  ) => Effect.Effect<ReadonlyArray<EventStore.StoredEvent>, LedgerError>
+  ) => Effect.Effect<{ readonly events: ReadonlyArray<EventStore.StoredEvent>; readonly isCut: boolean }, LedgerError>
   /** The first position after `after` at which something matches: an event, or tags that made an older event match. */
   readonly firstMatch: (query: Query.Any, after: number) => Effect.Effect<number | undefined, LedgerError>
   /** Parsed records at these places. */
@@ -55,6 +62,8 @@ const pollInterval = 250
 const hintInterval = 2
 /** How many events are read from the ledger at a time. */
 const loadSize = 1024
+/** About how many bytes. */
+const loadBytes = 8 * 1024 * 1024
 /** How many candidates of a condition are read at a time after the first. */
 const lookAhead = 16
 
@@ -207,19 +216,24 @@ export const make = (
       return events
     })
 
-    const read: History["read"] = Effect.fnUntraced(function*(query, { limit, ...range }, head) {
+    const read: History["read"] = Effect.fnUntraced(function*(query, { limit, maxBytes, ...range }, head) {
       const events: Array<EventStore.StoredEvent> = []
+      let bytes = 0
       const candidates = index.find(query, range)
       while (events.length < limit) {
         const next = yield* candidates.next
         if (next.length === 0) break
         for (let i = 0; i < next.length && events.length < limit;) {
-          const size = Math.min(loadSize, limit - events.length)
-          for (const event of yield* load(query, next.slice(i, i + size), head)) events.push(event)
-          i += size
+          const most = Math.min(next.length, i + loadSize, i + limit - events.length)
+          let end = i
+          for (let size = 0; end < most && (end === i || size < loadBytes); end++) size += next[end]!.length
+          for (const event of yield* load(query, next.slice(i, end), head)) events.push(event)
+          while (i < end) bytes += next[i++]!.length
+          // candidates that did not match count as well: it is about the work that one answer takes
+          if (bytes >= maxBytes && events.length > 0) return { events, isCut: true }
         }
       }
-      return events
+      return { events, isCut: false }
     })
 
     /** Whether adding tags made an older event match. */
