@@ -70,8 +70,8 @@ export const patches: Patches = {
   },
   "store-stream-swallows-error": {
     file: store,
-    find: "const done = error === undefined && (length < limit || left === 0)",
-    replace: "const done = length < limit || left === 0"
+    find: "const done = error === undefined && (left === 0 || (length < limit && !isCut))",
+    replace: "const done = left === 0 || (length < limit && !isCut)"
   },
   "query-tags-ored": {
     file: query,
@@ -200,8 +200,8 @@ export const patches: Patches = {
   },
   "store-same-id-twice-in-a-batch": {
     file: store,
-    find: "if (batch.given.has(id)) return",
-    replace: "if (batch.given.has(`${id} `)) return"
+    find: "if (batch.given.has(id)) {",
+    replace: "if (batch.given.has(`${id} `)) {"
   },
 
   // refusals and what is read
@@ -259,8 +259,8 @@ export const patches: Patches = {
   // following
   "store-subscription-skips": {
     file: store,
-    find: "error !== undefined || length === pageSize",
-    replace: "error !== undefined"
+    find: "error !== undefined || isCut || length === pageSize",
+    replace: "error !== undefined || isCut"
   },
   "store-subscription-repeats": {
     file: store,
