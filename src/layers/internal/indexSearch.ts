@@ -87,6 +87,12 @@ export const intersect = (a: ReadonlyArray<number>, b: ReadonlyArray<number>): R
 
 const nothing: ReadonlyArray<number> = []
 
+/**
+ * How many times longer than what was found a list may be, to be read at all. Reading a position of a list costs some nanoseconds,
+ * looking at an event in the ledger some microseconds: beyond that it is cheaper to let whoever asked look at the events.
+ */
+const worthReading = 64
+
 const searchItem = (item: PlanItem, lists: Lists, extras: Extras, from: number, to: number): ReadonlyArray<number> => {
   let found: ReadonlyArray<number> | undefined
   if (item.tags !== undefined) {
@@ -98,12 +104,16 @@ const searchItem = (item: PlanItem, lists: Lists, extras: Extras, from: number, 
     parts.sort((a, b) => a.count - b.count)
     for (const { count, extra, term } of parts) {
       if (count === 0) return nothing
+      if (found !== undefined && count > found.length * worthReading) break
       const list = union(clip(lists.list(term), from, to), extra)
       found = found === undefined ? list : intersect(found, list)
       if (found.length === 0) return nothing
     }
   }
   if (item.types !== undefined) {
+    const count = item.types.reduce((sum, type) => sum + lists.count(type), 0)
+    if (count === 0) return nothing
+    if (found !== undefined && count > found.length * worthReading) return found
     let list = nothing
     for (const type of item.types) list = union(list, clip(lists.list(type), from, to))
     found = found === undefined ? list : intersect(found, list)
