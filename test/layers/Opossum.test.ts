@@ -237,6 +237,43 @@ describe("the store as a whole", () => {
       assert.isTrue(error._tag === "EventStoreError" && error.reason._tag === "StoreClosed")
     }).pipe(Effect.scoped))
 
+  it.live("tags that were added are read again by whoever opens the store, however many bytes they are", () =>
+    Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      const count = 280
+      // more than a line may have
+      const tags = (position: number) =>
+        Array.from({ length: 60 }, (_, i) => `k${i}:${position}${"x".repeat(1000)}` as const)
+      yield* Effect.gen(function*() {
+        yield* EventStore.append(Array.from({ length: count }, (_, i) => note(`n${i}`)))
+        const added = yield* Maintenance.addTags(Query.of(Noted), ({ position }) => tags(position))
+        assert.deepStrictEqual(added, { eventsProcessed: count, tagsAdded: count * 60 })
+      }).pipe(Effect.provide(onFiles(root, { eventFiles: false, durability: "os" })))
+      yield* Effect.gen(function*() {
+        const last = yield* EventStore.readLast(Query.tags(tags(count)[59]!))
+        assert.deepStrictEqual([last?.position, last?.tags.length], [count, 61])
+      }).pipe(Effect.provide(onFiles(root, { eventFiles: false })))
+    }).pipe(Effect.scoped))
+
+  it.live("an anchor behind a segment that has no commit yet is the last append's", () =>
+    Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      const shop = onFiles(root, { eventFiles: false })
+      const { hash, head } = yield* Effect.provide(EventStore.append(note("a")), shop)
+      // as after a process that was killed: whoever comes next begins a segment
+      const ledger = join(root, "shop", "ledger")
+      for (const name of Fs.readdirSync(ledger)) if (!name.endsWith(".jsonl")) Fs.rmSync(join(ledger, name))
+      yield* Effect.gen(function*() {
+        yield* Effect.flip(EventStore.append(note("a"), { failIfEventsMatch: Query.all }))
+      }).pipe(Effect.provide(shop))
+      yield* Effect.gen(function*() {
+        assert.strictEqual((yield* Maintenance.statistics).segments, 2)
+        const anchor = (yield* Maintenance.anchor)!
+        assert.deepStrictEqual([anchor.position, anchor.hash], [head, hash])
+        yield* Maintenance.checkAnchor(anchor)
+      }).pipe(Effect.provide(shop))
+    }).pipe(Effect.scoped))
+
   it.live(
     "a lock that somebody else keeps is StoreBusy, with the holder's name, and reads go on",
     () =>

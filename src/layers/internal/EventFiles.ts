@@ -212,21 +212,21 @@ export const make = (
       yield* removeLeftOvers(root)
       yield* removeLeftOvers(`${root}/${folderOf((begin.cursor?.position ?? 0) + 1)}`)
       const scan = yield* ledger.scan(begin.cursor)
-      let { mend, since } = begin
+      const { mend } = begin
+      let { since } = begin
       let cursor = begin.cursor
       let folder = ""
       reach(cursor?.position ?? 0)
       const save = Effect.suspend(() => {
         if (cursor === undefined || cursor.position < mend) return Effect.void
-        // all that was looked at again is on the disk now
-        if (mend > 0) since = cursor
-        mend = 0
         failure = undefined
         const text: Checkpoint = { store: ledger.storeId, cursor, boot, since }
         const { position } = cursor
         return Metric.update(Metrics.mirrorLag, history.known().position - position).pipe(
           Effect.andThen(Effect.sync(() => reach(position))),
-          Effect.andThen(storage.replaceDocument(checkpoint, encode(text), { sync: false }))
+          Effect.andThen(storage.replaceDocument(checkpoint, encode(text), { sync: false })),
+          // who closes as soon as the files are there would keep the next process from knowing so
+          Effect.uninterruptible
         )
       })
       for (;;) {
@@ -256,6 +256,8 @@ export const make = (
             }
           }
           cursor = commit.cursor
+          // looked at again, so it is on the disk now; what is new is not
+          if (commit.last <= mend) since = cursor
           if (made >= filesPerStep) {
             yield* save
             made = 0

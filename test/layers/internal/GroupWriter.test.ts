@@ -7,8 +7,11 @@ import * as Schema from "effect/Schema"
 import * as Event from "../../../src/Event.ts"
 import * as EventStoreLive from "../../../src/layers/EventStoreLive.ts"
 import * as IndexLive from "../../../src/layers/IndexLive.ts"
+import * as GroupWriter from "../../../src/layers/internal/GroupWriter.ts"
+import * as History from "../../../src/layers/internal/History.ts"
 import * as LedgerLive from "../../../src/layers/LedgerLive.ts"
 import * as LockMemory from "../../../src/layers/LockMemory.ts"
+import type { Position } from "../../../src/Position.ts"
 import * as Query from "../../../src/Query.ts"
 import * as EventStore from "../../../src/services/EventStore.ts"
 import * as Tag from "../../../src/Tag.ts"
@@ -111,6 +114,61 @@ describe("groups", () => {
       assert.isTrue(conflict?._tag === "AppendRefused" && conflict.reason._tag === "EventIdConflict")
       assert.deepStrictEqual(yield* all, ["first nobody", "a anna"])
     }))
+})
+
+describe("work", () => {
+  /** The writer itself, over an empty store in memory. */
+  const writer = Effect.gen(function*() {
+    const parts = yield* Layer.build(
+      IndexLive.layer({ store: "shop" }).pipe(
+        Layer.provideMerge(LedgerLive.layer({ store: "shop" })),
+        Layer.provideMerge(Layer.mergeAll(StorageSimulated.make().layer, LockMemory.layer))
+      )
+    )
+    return yield* Effect.flatMap(History.make({ store: "shop" }), (history) => GroupWriter.make(history)).pipe(
+      Effect.provide(parts)
+    )
+  })
+  const event = (id: string, tags: ReadonlyArray<string>): EventStore.EncodedEvent => ({
+    type: "Taken",
+    version: 1,
+    tags: tags as ReadonlyArray<string> as ReadonlyArray<Tag.Tag>,
+    metadata: { id, timestamp: "2026-01-01T00:00:00.000Z" } as never,
+    data: {},
+    givenId: false
+  })
+
+  it.effect("a condition looks only at those events of its group that have its rarest tag", () =>
+    Effect.gen(function*() {
+      const { append } = yield* writer
+      const side = 32
+      let looks = 0
+      const exits = yield* together(Array.from({ length: side * side }, (_, i) => {
+        const tags = [`row:${i % side}`, `column:${Math.floor(i / side)}`]
+        const counted: EventStore.EncodedEvent = {
+          ...event(`e${i}`, []),
+          get tags() {
+            looks++
+            return tags as ReadonlyArray<string> as ReadonlyArray<Tag.Tag>
+          }
+        }
+        return append([counted], { failIfEventsMatch: Query.tags(...tags as ["row:", "column:"]) })
+      }))
+      assert.isTrue(exits.every(Exit.isSuccess))
+      // each event has at most one row or column before it, and what is written of it; all pairs would be half a million
+      assert.isBelow(looks, side * side * (side + 20))
+    }).pipe(Effect.scoped))
+
+  it.effect("tags that are too many for one line are refused, and nothing is written", () =>
+    Effect.gen(function*() {
+      const { addTags, append } = yield* writer
+      yield* append([event("a", [])], undefined)
+      const tag = `tag:${"x".repeat(1000)}` as Tag.Tag
+      const targets = Array.from({ length: 300 }, () => ({ position: 1 as Position, tags: Array(60).fill(tag) }))
+      const error = yield* Effect.flip(addTags(targets as never))
+      assert.isTrue(error._tag === "AppendRefused" && error.reason._tag === "LimitExceeded")
+      assert.deepStrictEqual([...(yield* append([event("b", [])], undefined)).positions] as Array<number>, [2])
+    }).pipe(Effect.scoped))
 })
 
 describe("a medium that fails", () => {
