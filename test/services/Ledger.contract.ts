@@ -112,6 +112,20 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
     )
 
     test(
+      "commits nothing behind another position than the one that was decided on",
+      Effect.gen(function*() {
+        const { close, ledger } = yield* open()
+        yield* commit(ledger, batch("a", "b"))
+        for (const behind of [0, 1, 3]) {
+          assert.deepStrictEqual(yield* ledger.commit([batch("x")], behind), { committed: 0, hashes: [], commits: [] })
+        }
+        assert.strictEqual((yield* ledger.commit([batch("c")], 2)).committed, 1)
+        assert.deepStrictEqual(yield* idsOf(ledger), ["a", "b", "c"])
+        yield* close
+      })
+    )
+
+    test(
       "holds after opening again what was committed before, and carries on in the same segment after an orderly end",
       Effect.gen(function*() {
         const first = yield* open()
