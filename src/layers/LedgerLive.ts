@@ -147,11 +147,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const bytesOf = (segment: number, offset: number, length: number): Effect.Effect<Uint8Array, StorageError> =>
     handles.use(segment, (file) => file.read(offset, length))
 
-  const segmentNumbers = Effect.map(storage.list(folder), (entries) => {
-    const numbers: Array<number> = []
-    for (const { name } of entries) if (/^\d{10}\.jsonl$/.test(name)) numbers.push(parseInt(name, 10))
-    return numbers.sort((a, b) => b - a)
-  })
+  /** The numbers of the segments among a folder's names, the highest first. */
+  const numbersOf = (entries: ReadonlyArray<{ readonly name: string }>): Array<number> =>
+    entries.flatMap(({ name }) => StoreFolder.segmentNumber(name) ?? []).sort((a, b) => b - a)
+  const segmentNumbers = Effect.map(storage.list(folder), numbersOf)
 
   /** A segment's header: `undefined` if the segment is void. */
   const headerOf = Effect.fnUntraced(function*(segment: number) {
@@ -466,10 +465,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   /** Carries on in the newest segment, if its last owner left the baton there and nothing came after. */
   const carryOn = Effect.gen(function*() {
     const entries = yield* storage.list(folder)
-    const newest = entries.reduce(
-      (max, { name }) => /^\d{10}\.jsonl$/.test(name) ? Math.max(max, parseInt(name, 10)) : max,
-      0
-    )
+    const newest = numbersOf(entries)[0]
+    if (newest === undefined) return false
     if (!entries.some(({ name }) => name === StoreFolder.batonName(newest, storeId))) return false
     if (!(yield* storage.claim(batonOf(newest)))) return false
     const parsed = yield* headerOf(newest)

@@ -11,14 +11,8 @@ import * as Stream from "effect/Stream"
 import { randomBytes } from "node:crypto"
 import * as fs from "node:fs"
 import { resolve } from "node:path"
-import {
-  type File,
-  type Reason,
-  Storage,
-  StorageError,
-  type StoragePath,
-  type WritableFile
-} from "../services/Storage.ts"
+import { type File, Storage, StorageError, type StoragePath, type WritableFile } from "../services/Storage.ts"
+import { codeOf, reasonOf } from "./internal/errno.ts"
 import { checkFolderPath, checkPath, checkRange } from "./internal/storageChecks.ts"
 
 // models
@@ -32,31 +26,6 @@ export interface Options {
    */
   readonly calls?: "adaptive" | "synchronous" | "asynchronous" | undefined
 }
-
-// errors
-
-const reasons: { readonly [code: string]: Reason } = {
-  ENOENT: "NotFound",
-  EEXIST: "AlreadyExists",
-  ENOTEMPTY: "AlreadyExists",
-  EACCES: "Permission",
-  EPERM: "Permission",
-  EROFS: "ReadOnly",
-  ENOSPC: "DiskFull",
-  EDQUOT: "DiskFull",
-  EMFILE: "TooManyOpenFiles",
-  ENFILE: "TooManyOpenFiles",
-  ENOTDIR: "WrongKind",
-  EISDIR: "WrongKind",
-  ELOOP: "WrongKind",
-  // Opening a socket.
-  ENXIO: "WrongKind"
-}
-
-const codeOf = (cause: unknown): string | undefined =>
-  cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : undefined
-
-const reasonOf = (cause: unknown): Reason => reasons[codeOf(cause) ?? ""] ?? "Io"
 
 // pace
 

@@ -21,6 +21,9 @@ interface Description {
 }
 
 export const segmentName = (n: number): string => `${n.toString().padStart(10, "0")}.jsonl`
+/** The number of the segment that has this name. */
+export const segmentNumber = (name: string): number | undefined =>
+  /^\d{10}\.jsonl$/.test(name) ? parseInt(name, 10) : undefined
 /** With the store's id: a baton that comes too late, when another store has the name, means nothing there. */
 export const batonName = (n: number, storeId: string): string => `${n.toString().padStart(10, "0")}.${storeId}.free`
 

@@ -16,7 +16,9 @@ const reasons: { readonly [code: string]: Reason } = {
   ENFILE: "TooManyOpenFiles",
   ENOTDIR: "WrongKind",
   EISDIR: "WrongKind",
-  ELOOP: "WrongKind"
+  ELOOP: "WrongKind",
+  // Opening a socket.
+  ENXIO: "WrongKind"
 }
 
 export const codeOf = (cause: unknown): string | undefined =>
