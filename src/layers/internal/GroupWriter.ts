@@ -154,7 +154,7 @@ export const make = (
       const places = new Map(candidates.map((candidate) => [candidate.position, candidate]))
       const byId = new Map<string, Ledger.EventRecord>()
       const wanted = new Set(request.ids)
-      for (const record of yield* history.records(candidates)) {
+      for (const record of yield* ledger.read(candidates)) {
         if (record.kind === "event" && wanted.has(record.metadata.id)) byId.set(record.metadata.id, record)
       }
       if (byId.size === 0) return undefined
@@ -408,7 +408,6 @@ export const make = (
           isWriting = false
           yield* giveWay(idleLook)
           yield* work.await
-          isWriting = true
           continue
         }
         isWriting = true

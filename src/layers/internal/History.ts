@@ -13,7 +13,7 @@ import type { Position } from "../../Position.ts"
 import * as Query from "../../Query.ts"
 import * as EventStore from "../../services/EventStore.ts"
 import { type Candidate, Index } from "../../services/Index.ts"
-import { type Commit, type Cursor, Ledger, type LedgerError, type Record } from "../../services/Ledger.ts"
+import { type Commit, type Cursor, Ledger, type LedgerError } from "../../services/Ledger.ts"
 import type { LockTimeout } from "../../services/Lock.ts"
 import { Storage } from "../../services/Storage.ts"
 import { inRealTime } from "./realTime.ts"
@@ -31,12 +31,6 @@ export interface History {
   ) => Effect.Effect<A, E>
   /** Completes when the head is beyond a position, in whatever process that happens. */
   readonly awaitBeyond: (position: number) => Effect.Effect<void, EventStore.EventStoreError>
-  /** The events among the candidates that the query finds at `head`, with the tags that they have there. */
-  readonly load: (
-    query: Query.Any,
-    candidates: ReadonlyArray<Candidate>,
-    head: number
-  ) => Effect.Effect<ReadonlyArray<EventStore.StoredEvent>, LedgerError>
   /** Events in a range, in order, up to a limit. */
   readonly read: (
     query: Query.Any,
@@ -52,8 +46,6 @@ export interface History {
   ) => Effect.Effect<{ readonly events: ReadonlyArray<EventStore.StoredEvent>; readonly isCut: boolean }, LedgerError>
   /** The first position after `after` at which something matches: an event, or tags that made an older event match. */
   readonly firstMatch: (query: Query.Any, after: number) => Effect.Effect<number | undefined, LedgerError>
-  /** Parsed records at these places. */
-  readonly records: (candidates: ReadonlyArray<Candidate>) => Effect.Effect<ReadonlyArray<Record>, LedgerError>
 }
 
 /** How often other processes' commits are looked for while somebody waits for them, in milliseconds. */
@@ -195,10 +187,8 @@ export const make = (
 
     // reading --------------------------------------------------------------------------------------------------------
 
-    const records: History["records"] = (candidates) =>
-      candidates.length === 0 ? Effect.succeed([]) : ledger.read(candidates)
-
-    const load: History["load"] = Effect.fnUntraced(function*(query, candidates, head) {
+    /** The events among the candidates that the query finds at `head`, with the tags that they have there. */
+    const load = Effect.fnUntraced(function*(query: Query.Any, candidates: ReadonlyArray<Candidate>, head: number) {
       if (candidates.length === 0) return []
       const found = yield* ledger.read(candidates)
       const { additions } = yield* index.counts
@@ -283,10 +273,8 @@ export const make = (
       catchUp,
       commit: (effect) => inOrder(Effect.uninterruptible(Effect.tap(effect, ({ commits }) => take(commits)))),
       awaitBeyond,
-      load,
       read,
-      firstMatch,
-      records
+      firstMatch
     }
   })
 
