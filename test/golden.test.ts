@@ -150,8 +150,8 @@ describe("a store of format 1", () => {
       let batch: Array<Batch[number]> = []
       for (const line of lines) {
         if (line.kind === "event") {
-          const { tags, type, metadata: { id } } = line
-          batch.push({ kind: "event", type, tags, id, body: Format.encodeEvent(line) })
+          const { metadata, tags, type } = line
+          batch.push({ kind: "event", type, tags, metadata, body: Format.encodeEvent(line) })
         } else if (line.kind === "tags") {
           batch.push({ kind: "tags", targets: line.targets, body: Format.encodeTags(line.targets) })
         } else {

@@ -37,13 +37,21 @@ export interface Place {
   readonly length: number
 }
 
-/** What the index needs to know of an event. */
+/** What is known of a record's metadata: the rest is the writer's own. */
+export interface Metadata {
+  readonly id: string
+  /** ISO date. */
+  readonly timestamp: string
+  readonly [key: string]: Schema.Json
+}
+
+/** What an index needs to know of an event: all but its data. */
 export interface EventEntry extends Place {
   readonly kind: "event"
   readonly position: Position.Position
   readonly type: string
   readonly tags: ReadonlyArray<Tag.Tag>
-  readonly id: string
+  readonly metadata: Metadata
 }
 
 /** What the index needs to know of tags that were added later. */
@@ -81,7 +89,7 @@ export interface EventRecord {
   readonly type: string
   readonly version: number
   readonly tags: ReadonlyArray<Tag.Tag>
-  readonly metadata: { readonly id: string; readonly timestamp: string; readonly [key: string]: Schema.Json }
+  readonly metadata: Metadata
   readonly data: Schema.Json
 }
 
@@ -99,7 +107,7 @@ export interface EventDraft {
   readonly kind: "event"
   readonly type: string
   readonly tags: ReadonlyArray<Tag.Tag>
-  readonly id: string
+  readonly metadata: Metadata
   /** The line's fields behind `position`, as JSON text in UTF-8. */
   readonly body: Uint8Array
 }

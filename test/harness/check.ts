@@ -32,7 +32,7 @@ const draft = (id: string): Ledger.EventDraft => {
       metadata: { id, timestamp: "2025-01-01T00:00:00.000Z" },
       data: `the data of ${id}`
     }
-    made = { kind: "event", type: event.type, tags: [], id, body: Format.encodeEvent(event) }
+    made = { kind: "event", type: event.type, tags: [], metadata: event.metadata, body: Format.encodeEvent(event) }
     drafts.set(id, made)
   }
   return made
@@ -43,7 +43,7 @@ export const batch = (name: string): Ledger.Batch => [draft(`${name}.1`), draft(
 
 /** The name of the batch that a commit holds. */
 export const nameOf = (commit: Ledger.Commit): string => {
-  const ids = commit.entries.map((entry) => entry.kind === "event" ? entry.id : "tags")
+  const ids = commit.entries.map((entry) => entry.kind === "event" ? entry.metadata.id : "tags")
   const name = ids[0]!.slice(0, -2)
   if (ids.join() !== `${name}.1,${name}.2`) throw new Violation("a batch is not whole", ids.join())
   return name
@@ -76,7 +76,7 @@ const scanAll = (ledger: Service) =>
           if (record.position !== ++position || entry.position !== position) {
             throw new Violation("positions are not dense", `${record.position} instead of ${position}`)
           }
-          const id = entry.kind === "event" ? entry.id : ""
+          const id = entry.kind === "event" ? entry.metadata.id : ""
           if (record.kind !== "event" || record.metadata.id !== id || record.data !== `the data of ${id}`) {
             throw new Violation("an event is not what was written", JSON.stringify(record))
           }

@@ -187,7 +187,7 @@ const check = Effect.fnUntraced(function*(index: Service, history: History, rang
   const ids = ["id-1", "id-7", `id-${head}`, "id-unknown", "id-7"]
   assert.deepStrictEqual(
     (yield* index.findIds(ids)).map(({ position }) => position),
-    truth.events.filter(({ id }) => ids.includes(id)).map(({ position }) => position)
+    truth.events.filter(({ metadata: { id } }) => ids.includes(id)).map(({ position }) => position)
   )
   const positions = truth.events.map(({ position }) => position)
   for (const at of [head, Math.floor(head / 2)]) {
@@ -557,7 +557,7 @@ describe("IndexLive", () => {
                 entry.kind === "tags" ? { targets: entry.targets } : {
                   type: entry.type,
                   tags: i < shared ? entry.tags : entry.tags.map((tag) => `${tag.slice(0, -1)}x`),
-                  id: entry.id
+                  id: entry.metadata.id
                 }
               ))
             }

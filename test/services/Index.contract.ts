@@ -24,7 +24,7 @@ const draft = ({ id, tags, type }: Omit<Fact, "position">): Ledger.EventDraft =>
   kind: "event",
   type,
   tags: tags as never,
-  id,
+  metadata: { id, timestamp: "2026-01-01T00:00:00.000Z" },
   body: Format.encodeEvent({
     type,
     version: 1,

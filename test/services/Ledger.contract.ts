@@ -20,7 +20,13 @@ const draft = (id: string, size = 10): Ledger.EventDraft => {
     metadata: { id, timestamp: "2026-01-01T00:00:00.000Z" },
     data: { text: "ä".repeat(size) }
   }
-  return { kind: "event", type: event.type, tags: event.tags as never, id, body: Format.encodeEvent(event) }
+  return {
+    kind: "event",
+    type: event.type,
+    tags: event.tags as never,
+    metadata: event.metadata,
+    body: Format.encodeEvent(event)
+  }
 }
 const batch = (...ids: ReadonlyArray<string>): Ledger.Batch => ids.map((id) => draft(id)) as never
 
@@ -52,7 +58,9 @@ const idsOf = Effect.fnUntraced(function*(ledger: Ledger.Ledger["Service"], from
   for (;;) {
     const commits = yield* scan.next
     if (commits.length === 0) return ids
-    for (const { entries } of commits) for (const entry of entries) if (entry.kind === "event") ids.push(entry.id)
+    for (const { entries } of commits) {
+      for (const entry of entries) if (entry.kind === "event") ids.push(entry.metadata.id)
+    }
   }
 })
 

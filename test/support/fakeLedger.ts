@@ -79,6 +79,7 @@ export class History {
         ? {
           kind: "event" as const,
           ...draft,
+          metadata: { id: draft.id, timestamp: "1970-01-01T00:00:00.000Z" },
           body: Format.encodeEvent({
             type: draft.type,
             version: 1,

@@ -469,7 +469,7 @@ export const make = (
             }
             bytes += line
             if (event.givenId) ids.push(event.metadata.id)
-            batch.push({ kind: "event", type: event.type, tags: event.tags, id: event.metadata.id, body })
+            batch.push({ kind: "event", type: event.type, tags: event.tags, metadata: event.metadata, body })
           }
           if (bytes > Limits.batchBytes) {
             return Effect.fail(refused(

@@ -52,7 +52,7 @@ export class Chunk implements Lists {
       this.lengths[index] = entry.length
       this.events++
       this.post(typeKey(entry.type), position)
-      this.post(idKey(entry.id), position)
+      this.post(idKey(entry.metadata.id), position)
       for (const tag of entry.tags) this.post(tagKey(tag), position)
     } else {
       this.lengths[index] = -entry.length

@@ -183,7 +183,7 @@ export const encodeGroup = (
       }
       entries.push(
         draft.kind === "event"
-          ? { kind: "event", ...place, type: draft.type, tags: draft.tags, id: draft.id }
+          ? { kind: "event", ...place, type: draft.type, tags: draft.tags, metadata: draft.metadata }
           : { kind: "tags", ...place, targets: draft.targets }
       )
     }
@@ -356,7 +356,7 @@ export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor)
       }
       if (json.kind === "event") {
         const event = json as unknown as Ledger.EventRecord
-        entries.push({ kind: "event", ...place, type: event.type, tags: event.tags, id: event.metadata.id })
+        entries.push({ kind: "event", ...place, type: event.type, tags: event.tags, metadata: event.metadata })
       } else if (json.kind === "tags") {
         entries.push({ kind: "tags", ...place, targets: (json as unknown as Ledger.TagsRecord).targets })
       } else return stop(`a record of the kind ${JSON.stringify(json.kind)} is not known`)

@@ -24,7 +24,7 @@ const chunkOf = (n: number): Chunk => {
         ...place,
         type: `T${position % 3}`,
         tags: [`k:${position % 7}`, `l:${position % 40}`],
-        id: `id-${position}`
+        metadata: { id: `id-${position}` }
       }
     made.add({
       cursor: cursor(position),
