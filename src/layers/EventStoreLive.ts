@@ -5,6 +5,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Limits from "../internal/limits.ts"
+import type { Position } from "../Position.ts"
 import * as EventStore from "../services/EventStore.ts"
 import * as Admin from "../services/EventStoreAdmin.ts"
 import * as Maintenance from "../services/EventStoreMaintenance.ts"
@@ -67,7 +68,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
 
   const store = EventStore.make({
     append: writer.append,
-    read: (query, { after, at, backwards, before, limit, maxBytes }) =>
+    read: (query, { after, at, backwards, before, limit, maxBytes, retagged }) =>
       Effect.flatMap(at === undefined ? Effect.map(snapshot, History.toHead) : Effect.as(open, at), (head) => {
         const end = (head ?? 0) + 1
         const range = {
@@ -77,13 +78,22 @@ const make = Effect.fnUntraced(function*(options: Options) {
           limit: limit ?? Infinity,
           maxBytes: maxBytes ?? Infinity
         }
-        return Effect.map(
-          unlessClosed(storeError(history.read(query, range, head ?? 0))),
+        const found = Effect.map(
+          history.read(query, range, head ?? 0),
           ({ events, isCut }) => ({ events, head, isCut })
         )
+        return unlessClosed(storeError(
+          retagged !== true || after === undefined ? found : Effect.flatMap(found, (answer) =>
+            Effect.map(
+              history.retagged(query, after, head ?? 0),
+              (position) => ({ ...answer, retagged: position as Position | undefined })
+            ))
+        ))
       }),
     head: Effect.map(snapshot, History.toHead),
-    awaitBeyond: (head) => Effect.andThen(open, history.awaitBeyond(head ?? 0))
+    awaitBeyond: (head) => Effect.andThen(open, history.awaitBeyond(head ?? 0)),
+    // who cannot write needs no right to do so
+    reserve: Effect.catchReason(writer.reserve, "EventStoreError", "StoreReadOnly", () => Effect.void)
   })
 
   const admin = Admin.EventStoreAdmin.of({
@@ -162,11 +172,25 @@ const make = Effect.fnUntraced(function*(options: Options) {
     ),
     anchor: Effect.gen(function*() {
       const position = History.toHead(yield* snapshot)
-      const place = position === undefined ? undefined : yield* storeError(index.locate(position))
-      if (position === undefined || place === undefined) return undefined
-      // not the cursor's hash: behind a take-over that is the new segment's
-      const { hash } = yield* storeError(ledger.commitOf(place))
-      return { storeId: ledger.storeId, position, hash }
+      const hash = position === undefined ? undefined : yield* unlessClosed(storeError(history.hashAt(position)))
+      return position === undefined || hash === undefined ? undefined : { storeId: ledger.storeId, position, hash }
+    }),
+    anchorAt: Effect.fnUntraced(function*(position) {
+      yield* open
+      // What is known needs no look at the disk: it is final.
+      const known = history.known().position
+      const head = position > known ? (yield* snapshot).position : known
+      const hash = Number.isSafeInteger(position) && position <= head
+        ? yield* unlessClosed(storeError(history.hashAt(position)))
+        : undefined
+      if (hash !== undefined) return { storeId: ledger.storeId, position, hash }
+      return yield* new EventStore.EventStoreError({
+        reason: new EventStore.HistoryDiverged({
+          problem: position > head
+            ? `it ends at position ${head}, before position ${position}`
+            : `there is nothing at position ${position}`
+        })
+      })
     }),
     checkAnchor: Effect.fnUntraced(function*(anchor) {
       const head = (yield* snapshot).position
@@ -180,7 +204,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
       }
       const place = yield* storeError(index.locate(anchor.position))
       const commit = place === undefined ? undefined : yield* storeError(ledger.commitOf(place))
-      if (commit?.last !== anchor.position || commit.hash !== anchor.hash) {
+      if (commit?.hash !== anchor.hash) {
         return yield* diverged(`the commit at position ${anchor.position} is another one than the anchor's`)
       }
     }),

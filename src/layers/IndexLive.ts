@@ -622,6 +622,37 @@ const make = Effect.fnUntraced(function*(
   const findAdditions = (query: Query.Any, after: number) =>
     records(Search.tagsOf(query).map((tag) => Format.term(Format.addedKey(tag))), { after, additions: true })
 
+  const additions = (after: number, before: number): Candidates => {
+    let to = before - 1
+    const next: Effect.Effect<ReadonlyArray<Candidate>, LedgerError> = Effect.gen(function*() {
+      if (additionsBefore + tail.additions === 0) return []
+      to = Math.min(to, covered())
+      while (to > after && to >= floor) {
+        const index = partIndex(to)
+        const run = runs[index]
+        const last = to
+        const first = Math.max(after + 1, floor, run?.first ?? tail.first)
+        to = first - 1
+        let left = run === undefined ? tail.additions : (yield* headerOf(run)).additions
+        if (left === 0) continue
+        // No term lists them all, but each location says whether it is one's.
+        const page = yield* inPart(index, (lists) => {
+          const out: Array<Candidate> = []
+          for (let position = last; position >= first && out.length < left; position--) {
+            const location = lists.location(position)
+            if (location?.addition !== true) continue
+            const { length, offset, segment } = location
+            out.push({ position: position as Position.Position, segment, offset, length })
+          }
+          return out
+        })
+        if (page.length > 0) return page
+      }
+      return []
+    })
+    return { next }
+  }
+
   /** For each of the query's tags the events that got it later. */
   const extrasOf = Effect.fnUntraced(function*(query: Query.Any) {
     const extras = new Map<string, ReadonlyArray<number>>()
@@ -732,6 +763,7 @@ const make = Effect.fnUntraced(function*(
     }, Effect.uninterruptible),
     find,
     findAdditions,
+    additions,
     findIds: (ids) =>
       records([...new Set(ids)].map((id) => Format.term(Format.idKey(id))), { after: 0, additions: false }),
     addedTags,

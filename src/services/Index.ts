@@ -43,6 +43,8 @@ export class Index extends Context.Service<Index, {
   readonly find: (query: Query.Any, range: Range) => Candidates
   /** Records that added one of the query's tags to something, in ascending order; positions greater than `after`. */
   readonly findAdditions: (query: Query.Any, after: number) => Effect.Effect<ReadonlyArray<Candidate>, LedgerError>
+  /** All records that added tags to something, newest first, in positions between `after` and `before` (both exclusive). */
+  readonly additions: (after: number, before: number) => Candidates
   /** Events with one of these ids, ascending; some may have another id: the caller checks. */
   readonly findIds: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Candidate>, LedgerError>
   /** The tags that records at or below `head` added to each of these events. Events without any are left out. */

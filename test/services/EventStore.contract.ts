@@ -131,7 +131,7 @@ const rule = (
 const appending: ReadonlyArray<Rule> = [
   rule("an empty store has no head and no events", function*() {
     assert.isUndefined(yield* head)
-    assert.deepStrictEqual(yield* read(Query.all), { events: [], head: undefined })
+    assert.deepStrictEqual(yield* read(Query.all), { events: [], head: undefined, retagged: undefined })
     assert.deepStrictEqual(yield* Stream.runCollect(stream(Query.all)), [])
     assert.isUndefined(yield* readLast(Query.all))
   }),
@@ -265,7 +265,7 @@ const reading: ReadonlyArray<Rule> = [
     const beyond = head + 1000 as Position
     assert.deepStrictEqual(yield* readNumbers(Query.all, { after: head }), [])
     const far = yield* read(Query.all, { after: beyond })
-    assert.deepStrictEqual(far, { events: [], head })
+    assert.deepStrictEqual(far, { events: [], head, retagged: undefined })
     assert.deepStrictEqual(yield* readNumbers(Query.all, { after: beyond, backwards: true }), [])
     assert.deepStrictEqual(yield* readNumbers(Query.all, { before: beyond }), [1, 2, 3])
   }),

@@ -122,7 +122,6 @@ export const suite = <E>(name: string, layer: Layer.Layer<Services, E>): void =>
       const others: ReadonlyArray<Maintenance.Anchor> = [
         { ...noted, storeId: "another" },
         { ...noted, hash: "0".repeat(64) },
-        { ...noted, position: noted.position - 1 as Position },
         { ...noted, position: noted.position + 1 as Position },
         { ...noted, position: noted.position + 100 as Position }
       ]

@@ -95,6 +95,18 @@ export const make = (): NaiveDriver => {
     return undefined
   }
 
+  /** The newest addition after `after` to an event up to there that the query finds at `at`. */
+  const retaggedAfter = (query: Query.Any, after: number, at: number): Position | undefined => {
+    const found = eventsAsOf(at).filter((event) => event.position <= after && Query.matches(query, event))
+    const additions = log.filter((record) => record.kind === "tags" && record.position > after && record.position <= at)
+    return additions.flatMap((record) =>
+      record.kind === "tags" &&
+        record.additions.some((addition) => found.some(({ position }) => position === addition.position))
+        ? [record.position]
+        : []
+    ).at(-1)
+  }
+
   const sameEvent = (stored: StoredEvent, event: EncodedEvent): boolean =>
     stored.metadata.id === event.metadata.id && stored.type === event.type && stored.version === event.version &&
     json.equals(stored.tags, event.tags) && json.equals(stored.data, event.data)
@@ -152,13 +164,17 @@ export const make = (): NaiveDriver => {
         published()
         return Effect.succeed(answer(records.map(positionOf), batch, false))
       }),
-    read: (query, { after = 0, at, backwards = false, before = Infinity, limit = Infinity }) =>
+    read: (query, { after = 0, at, backwards = false, before = Infinity, limit = Infinity, retagged = false }) =>
       Effect.sync(() => {
         const snapshot = at ?? head()
         const found = eventsAsOf(snapshot ?? 0).filter((event) =>
           event.position > after && event.position < before && Query.matches(query, event)
         )
-        return { events: (backwards ? found.reverse() : found).slice(0, limit), head: snapshot }
+        return {
+          events: (backwards ? found.reverse() : found).slice(0, limit),
+          head: snapshot,
+          retagged: retagged ? retaggedAfter(query, after, snapshot ?? 0) : undefined
+        }
       }),
     head: Effect.sync(head),
     awaitBeyond: (seen) =>

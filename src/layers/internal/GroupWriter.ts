@@ -30,8 +30,8 @@ const groupBytes = 8 * 1024 * 1024
 /** How long the lock is kept after somebody else was seen waiting, in milliseconds. */
 const keepWhenContended = 50
 /**
- * How long it is kept for who was just told of a conflict, in milliseconds: they read again and come back at once. Without the lock
- * they would come back behind another turn of the others, and find another conflict, for ever.
+ * How long it is kept for who was just told of a conflict, or asked for it before they read, in milliseconds: they read (again) and
+ * come back at once. Without the lock they would come back behind another turn of the others, and find another conflict, for ever.
  */
 const keepAfterConflict = 15
 /** How long it is kept with nothing to write and nobody waiting, in milliseconds. */
@@ -52,6 +52,8 @@ export interface GroupWriter {
   readonly addTags: (
     targets: Arr.NonEmptyReadonlyArray<Ledger.Target>
   ) => Effect.Effect<EventStore.Appended, EventStore.AppendError>
+  /** Takes the right to write, having seen everything, and keeps it as after a conflict. */
+  readonly reserve: Effect.Effect<void, EventStore.EventStoreError>
   /** Whether appends wait or are being written. */
   readonly isBusy: () => boolean
 }
@@ -126,8 +128,20 @@ export const make = (
     }
     const closed = () => new EventStore.EventStoreError({ reason: new EventStore.StoreClosed() })
 
-    /** When somebody was last told of a conflict. */
-    let lastConflict = -Infinity
+    /** Who waits for the right to write, with nothing to write yet. */
+    let reservations: ReadonlyArray<Deferred.Deferred<void, EventStore.EventStoreError>> = []
+    const failReservations = (
+      which: (reservation: Deferred.Deferred<void, EventStore.EventStoreError>) => boolean,
+      error: EventStore.EventStoreError
+    ) => {
+      for (const reservation of reservations) {
+        if (which(reservation)) Deferred.doneUnsafe(reservation, Effect.fail(error))
+      }
+      reservations = reservations.filter((reservation) => !which(reservation))
+    }
+
+    /** When somebody was last told of a conflict, or that what they read now will probably hold: they are expected back. */
+    let lastExpected = -Infinity
 
     // staging --------------------------------------------------------------------------------------------------------
 
@@ -245,7 +259,7 @@ export const make = (
         const failed = (conflict: number) =>
           Exit.fail(new EventStore.AppendConditionFailed({ failIfEventsMatch, after, conflict: conflict as Position }))
         if (conflict !== undefined) {
-          lastConflict = elapsed()
+          lastExpected = elapsed()
           answer(request, failed(conflict))
           return
         }
@@ -285,8 +299,12 @@ export const make = (
     }
     const isTags = (request: Request) => request.events.length === 0
 
+    /** Whether another process' commits came before the last group. */
+    let isOvertaken = false
+
     const writeGroup = Effect.gen(function*() {
       const requests = nextGroup()
+      isOvertaken = false
       for (const request of requests) request.isStaged = true
       const group = emptyGroup(history.known().position)
       for (const request of requests) {
@@ -323,6 +341,7 @@ export const make = (
         for (const { request } of group.dependent) again.push(request)
         for (const request of again) request.isStaged = false
         queue = [...again, ...queue]
+        isOvertaken = true
         yield* catchUp
       } else {
         if (outcome.value.commits.length === 0) yield* catchUp
@@ -367,7 +386,7 @@ export const make = (
             return queue.length === 0 && now - lastWork >= keepWhenIdle ? release : Effect.void
           }
           contendedSince ??= now
-          const isWanted = queue.length > 0 || now - lastConflict < keepAfterConflict
+          const isWanted = queue.length > 0 || now - lastExpected < keepAfterConflict
           return isWanted && now - contendedSince < keepWhenContended ? Effect.void : release
         })
       })
@@ -376,6 +395,7 @@ export const make = (
       const start = elapsed()
       // who comes while this waits for the lock has a time-out of its own
       const asked = new Set(queue)
+      const reserved = new Set(reservations)
       const isNew = yield* Effect.exit(ledger.acquire)
       if (Exit.isSuccess(isNew)) {
         if (!isNew.value) return true
@@ -385,25 +405,39 @@ export const make = (
         const seen = yield* Effect.exit(history.catchUp)
         if (Exit.isSuccess(seen)) return true
         failAll(queue.splice(0), mappedError(seen))
+        failReservations(() => true, mappedError(seen))
       } else if (!Exit.hasInterrupts(isNew)) {
         holds = false
         failAll(queue.filter((request) => asked.has(request)), mappedError(isNew))
         queue = queue.filter((request) => !asked.has(request))
+        failReservations((reservation) => reserved.has(reservation), mappedError(isNew))
       } else {
         return yield* isNew
       }
       return false
     })
-    const mappedError = (exit: Exit.Failure<unknown, Parameters<typeof toStoreError>[0]>): Failure => {
+    const mappedError = (
+      exit: Exit.Failure<unknown, Parameters<typeof toStoreError>[0]>
+    ): EventStore.EventStoreError => {
       const error = Exit.findErrorOption(exit)
       return error._tag === "Some"
         ? toStoreError(error.value)
         : new EventStore.EventStoreError({ reason: new EventStore.StoreUnavailable({ cause: exit.cause }) })
     }
 
+    /** Tells those who reserved that it is their turn. The right to write is there; everything that was committed is to be seen. */
+    const grant = Effect.gen(function*() {
+      const granted = new Set(reservations)
+      const seen = yield* Effect.exit(history.catchUp)
+      if (Exit.isFailure(seen)) return failReservations((reservation) => granted.has(reservation), mappedError(seen))
+      lastExpected = elapsed()
+      for (const reservation of granted) Deferred.doneUnsafe(reservation, Effect.void)
+      reservations = reservations.filter((reservation) => !granted.has(reservation))
+    })
+
     const run = Effect.gen(function*() {
       for (;;) {
-        if (queue.length === 0) {
+        if (queue.length === 0 && reservations.length === 0) {
           work.closeUnsafe()
           isWriting = false
           yield* giveWay(idleLook)
@@ -412,7 +446,9 @@ export const make = (
         }
         isWriting = true
         if (!(yield* acquire)) continue
+        // before those who reserved: they shall see it
         yield* Effect.uninterruptible(writeGroup)
+        if (reservations.length > 0 && !isOvertaken) yield* Effect.uninterruptible(grant)
         lastWork = elapsed()
         yield* giveWay(busyLook)
       }
@@ -432,6 +468,7 @@ export const make = (
       Effect.sync(() => {
         isClosed = true
         failAll(queue.splice(0), closed())
+        failReservations(() => true, closed())
       })
     )
     yield* Effect.forkScoped(run)
@@ -505,6 +542,16 @@ export const make = (
             isStaged: false
           })
         }),
+      reserve: Effect.suspend(() => {
+        if (isClosed) return Effect.fail(closed())
+        const reservation = Deferred.makeUnsafe<void, EventStore.EventStoreError>()
+        reservations = [...reservations, reservation]
+        work.openUnsafe()
+        return Effect.onInterrupt(Deferred.await(reservation), () =>
+          Effect.sync(() => {
+            reservations = reservations.filter((other) => other !== reservation)
+          }))
+      }),
       isBusy: () => isWriting || queue.length > 0
     }
   })

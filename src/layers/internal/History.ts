@@ -44,6 +44,10 @@ export interface History {
     },
     head: number
   ) => Effect.Effect<{ readonly events: ReadonlyArray<EventStore.StoredEvent>; readonly isCut: boolean }, LedgerError>
+  /** The newest addition of tags after `after`, up to `head`, to an event up to `after` that the query finds at `head`. */
+  readonly retagged: (query: Query.Any, after: number, head: number) => Effect.Effect<number | undefined, LedgerError>
+  /** The hash of the commit that holds a position; `undefined` if nothing stands there, as far as is known. */
+  readonly hashAt: (position: number) => Effect.Effect<string | undefined, LedgerError>
   /** The first position after `after` at which something matches: an event, or tags that made an older event match. */
   readonly firstMatch: (query: Query.Any, after: number) => Effect.Effect<number | undefined, LedgerError>
 }
@@ -58,6 +62,8 @@ const loadSize = 1024
 const loadBytes = 8 * 1024 * 1024
 /** How many candidates of a condition are read at a time after the first. */
 const lookAhead = 16
+/** So many of the newest commits' hashes are kept at least. */
+const keptHashes = 256
 
 // errors
 
@@ -102,6 +108,8 @@ export const make = (
     /** Commits reach the index in their order: what takes them from the ledger holds this until they are in. */
     const inOrder = (yield* Semaphore.make(1)).withPermits(1)
     let known = yield* ledger.cursor
+    /** The newest commits, ascending and without gaps. */
+    const newest: Array<{ readonly first: number; readonly last: number; readonly hash: string }> = []
 
     // waiting --------------------------------------------------------------------------------------------------------
 
@@ -132,7 +140,11 @@ export const make = (
     const take = (commits: ReadonlyArray<Commit>) =>
       commits.length === 0
         ? Effect.void
-        : Effect.map(index.add(commits), () => publish(commits[commits.length - 1]!.cursor))
+        : Effect.map(index.add(commits), () => {
+          for (const { cursor: { hash }, first, last } of commits) newest.push({ first, last, hash })
+          if (newest.length > 2 * keptHashes) newest.splice(0, newest.length - keptHashes)
+          publish(commits[commits.length - 1]!.cursor)
+        })
 
     const refresh = inOrder(Effect.uninterruptible(Effect.gen(function*() {
       for (;;) {
@@ -268,12 +280,49 @@ export const make = (
       return first
     })
 
+    const retagged: History["retagged"] = Effect.fnUntraced(function*(query, after, head) {
+      if (after >= head || (yield* index.counts).additions === 0) return undefined
+      const additions = index.additions(after, head + 1)
+      for (;;) {
+        const next = yield* additions.next
+        if (next.length === 0) return undefined
+        for (const candidate of next) {
+          const [record] = yield* ledger.read([candidate])
+          if (record?.kind !== "tags") continue
+          const targets = record.targets.filter(({ position }) => position <= after)
+          for (let i = 0, size = 1; i < targets.length; i += size, size = lookAhead) {
+            const places: Array<Candidate> = []
+            for (const { position } of targets.slice(i, i + size)) {
+              const place = yield* index.locate(position)
+              if (place !== undefined) places.push({ position, ...place })
+            }
+            if ((yield* load(query, places, head)).length > 0) return candidate.position
+          }
+        }
+      }
+    })
+
+    const hashAt: History["hashAt"] = (position) =>
+      Effect.suspend(() => {
+        // nearly always one of the last
+        for (let i = newest.length - 1; i >= 0 && position <= newest[i]!.last; i--) {
+          if (position >= newest[i]!.first) return Effect.succeed(newest[i]!.hash)
+        }
+        // not the cursor's hash: behind a take-over that is the new segment's
+        return Effect.flatMap(index.locate(position), (place) =>
+          place === undefined
+            ? Effect.succeed(undefined)
+            : Effect.map(ledger.commitOf(place), ({ hash }) => hash))
+      })
+
     return {
       known: () => known,
       catchUp,
       commit: (effect) => inOrder(Effect.uninterruptible(Effect.tap(effect, ({ commits }) => take(commits)))),
       awaitBeyond,
       read,
+      retagged,
+      hashAt,
       firstMatch
     }
   })

@@ -43,8 +43,8 @@ export const patches: Patches = {
   },
   "store-head-of-found": {
     file: driver,
-    find: "slice(0, limit), head: snapshot }",
-    replace: "slice(0, limit), head: found.at(-1)?.position }"
+    find: "head: snapshot,",
+    replace: "head: found.at(-1)?.position,"
   },
   "store-moving-snapshot": {
     file: driver,
