@@ -28,3 +28,9 @@ export const idBytes = 64
 
 /** Objects and arrays in one another: `{}` is one level, `{"a":[]}` two. */
 export const nesting = 100
+
+/** UTF-8 bytes of a projection's name. */
+export const projectionNameBytes = 100
+
+/** UTF-8 bytes of a key of a projection. */
+export const projectionKeyBytes = 1024
