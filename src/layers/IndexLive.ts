@@ -631,21 +631,15 @@ const make = Effect.fnUntraced(function*(
         const index = partIndex(to)
         const run = runs[index]
         const last = to
-        const first = Math.max(after + 1, floor, run?.first ?? tail.first)
-        to = first - 1
-        let left = run === undefined ? tail.additions : (yield* headerOf(run)).additions
-        if (left === 0) continue
+        const lowest = Math.max(after + 1, floor, run?.first ?? tail.first)
+        if ((run === undefined ? tail.additions : (yield* headerOf(run)).additions) === 0) {
+          to = lowest - 1
+          continue
+        }
         // No term lists them all, but each location says whether it is one's.
-        const page = yield* inPart(index, (lists) => {
-          const out: Array<Candidate> = []
-          for (let position = last; position >= first && out.length < left; position--) {
-            const location = lists.location(position)
-            if (location?.addition !== true) continue
-            const { length, offset, segment } = location
-            out.push({ position: position as Position.Position, segment, offset, length })
-          }
-          return out
-        })
+        const positions = Array.from({ length: Math.min(pageSize, last - lowest + 1) }, (_, i) => last - i)
+        to = last - positions.length
+        const page = yield* inPart(index, (lists) => candidates(lists, positions, true))
         if (page.length > 0) return page
       }
       return []

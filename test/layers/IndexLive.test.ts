@@ -9,7 +9,7 @@ import { hash } from "node:crypto"
 import * as IndexLive from "../../src/layers/IndexLive.ts"
 import * as StorageMemory from "../../src/layers/StorageMemory.ts"
 import * as Query from "../../src/Query.ts"
-import { Index, type Range } from "../../src/services/Index.ts"
+import { type Candidate, Index, type Range } from "../../src/services/Index.ts"
 import { Storage, StorageError } from "../../src/services/Storage.ts"
 import { type Draft, History } from "../support/fakeLedger.ts"
 
@@ -95,6 +95,8 @@ const naive = (history: History) => {
         record.position > after && record.targets.some((target) => target.tags.some((tag) => tags.includes(tag)))
       ).map((record) => record.position)
     },
+    additionsIn: (after: number, before: number) =>
+      additions.map(({ position }) => position).filter((position) => position > after && position < before).reverse(),
     added
   }
 }
@@ -177,6 +179,21 @@ const check = Effect.fnUntraced(function*(index: Service, history: History, rang
         found.map((r) => ["tags", r.position])
       )
     }
+  }
+  for (
+    const [after, before] of [[0, Infinity], [Math.floor(head / 3), head - 4], [head - 9, head + 1], [head, Infinity], [
+      9,
+      9
+    ]] as const
+  ) {
+    const found: Array<Candidate> = []
+    const candidates = index.additions(after, before)
+    for (let page = yield* candidates.next; page.length > 0; page = yield* candidates.next) found.push(...page)
+    assert.deepStrictEqual(
+      found.map(({ position }) => position as number),
+      truth.additionsIn(after, before) as Array<any>
+    )
+    assert.deepStrictEqual((yield* ledger.read(found)).map(({ kind }) => kind), found.map(() => "tags"))
   }
   // the places lead to the records
   const found = yield* index.find(Query.all, { after: 0, before: Infinity, backwards: false }).next

@@ -59,7 +59,7 @@ const withId = (event: Event.Input, id: string) => Event.withMetadata(event, { i
 
 // what is asked of a store
 
-const { append, head, read, readLast, stream, subscribe } = EventStore
+const { append, awaitBeyond, head, read, readLast, reserve, stream, subscribe } = EventStore
 
 const positionsOf = (events: ReadonlyArray<Event.SequencedEvent<unknown>>): ReadonlyArray<number> =>
   events.map(({ position }) => position)
@@ -268,6 +268,17 @@ const reading: ReadonlyArray<Rule> = [
     assert.deepStrictEqual(far, { events: [], head, retagged: undefined })
     assert.deepStrictEqual(yield* readNumbers(Query.all, { after: beyond, backwards: true }), [])
     assert.deepStrictEqual(yield* readNumbers(Query.all, { before: beyond }), [1, 2, 3])
+  }),
+
+  rule("where no tags were added later, nothing was tagged anew", function*() {
+    const { head, positions: [first] } = yield* append(range(1, 3).map((n) => numbered(n)))
+    assert.isUndefined((yield* read(Query.all)).retagged)
+    assert.isUndefined((yield* read(Query.all, { after: first })).retagged)
+    assert.deepStrictEqual(yield* read(Query.all, { after: first, limit: 0 }), {
+      events: [],
+      head,
+      retagged: undefined
+    })
   }),
 
   rule("backwards is from the newest to the oldest", function*() {
@@ -1285,6 +1296,79 @@ const following: ReadonlyArray<Rule> = [
   })
 ]
 
+const turns: ReadonlyArray<Rule> = [
+  rule("awaitBeyond completes when the head is beyond the given one, and not before", function*() {
+    const done: Array<number> = []
+    const wait = (beyond: Position | undefined, n: number) =>
+      Effect.forkChild(Effect.map(awaitBeyond(beyond), () => void done.push(n)), { startImmediately: true })
+    const first = yield* wait(undefined, 1)
+    yield* Effect.yieldNow
+    assert.deepStrictEqual(done, [])
+    const { head: before } = yield* append(numbered(1))
+    yield* Fiber.join(first)
+    const second = yield* wait(before, 2)
+    // other appends are not what this one waits for
+    const far = before + 5 as Position
+    const third = yield* wait(far, 3)
+    assert.deepStrictEqual(done, [1])
+    yield* append(numbered(2))
+    yield* Fiber.join(second)
+    for (let at = yield* head; (at ?? 0) <= far; at = (yield* append(numbered(3))).head) {
+      // for as long as anybody who was woken may need to come back
+      for (let i = 0; i < 100; i++) yield* Effect.yieldNow
+      assert.deepStrictEqual(done, [1, 2])
+    }
+    yield* Fiber.join(third)
+    // what is beyond already is not waited for
+    yield* awaitBeyond(undefined)
+    yield* awaitBeyond(far)
+  }),
+
+  rule("many wait at once, and may stop waiting", function*() {
+    const { head: before } = yield* append(numbered(1))
+    const waiting = yield* Effect.forEach(
+      range(1, 20),
+      () => Effect.forkChild(awaitBeyond(before), { startImmediately: true })
+    )
+    const [given, ...others] = waiting
+    yield* Fiber.interrupt(given!)
+    yield* append(numbered(2))
+    for (const fiber of others) yield* Fiber.join(fiber)
+  }),
+
+  rule("what is no position cannot be waited for", function*() {
+    for (const bad of [0, -1, 1.5, Number.NaN, "1", null]) {
+      const exit = yield* Effect.exit(awaitBeyond(bad as Position))
+      assert(Exit.isFailure(exit) && exit.cause.reasons.every(({ _tag }) => _tag === "Die"), String(bad))
+    }
+  }),
+
+  rule("reserve writes nothing, and whoever reserved can read and append at once", function*() {
+    yield* reserve
+    assert.isUndefined(yield* head)
+    const { head: before } = yield* append(numbered(1, "A"))
+    yield* reserve
+    assert.strictEqual(yield* head, before)
+    const query = Query.types("A")
+    const seen = yield* read(query)
+    yield* append(numbered(2, "A"), { failIfEventsMatch: query, after: seen.head })
+    assert.deepStrictEqual(yield* readNumbers(query), [1, 2])
+  }),
+
+  rule("a reservation excludes nobody: many reserve and append at once", function*() {
+    const appends = yield* Effect.forEach(
+      range(1, 20),
+      (n) => Effect.andThen(n % 2 === 0 ? reserve : Effect.void, append(numbered(n))),
+      { concurrency: "unbounded" }
+    )
+    assert.strictEqual(new Set(appends.flatMap(({ positions }) => positions)).size, 20)
+    const given = yield* Effect.forkChild(reserve, { startImmediately: true })
+    yield* Fiber.interrupt(given)
+    yield* append(numbered(21))
+    assert.strictEqual((yield* read(Query.all)).events.length, 21)
+  })
+]
+
 /** All rules, by what they are about. */
 export const groups: { readonly [title: string]: ReadonlyArray<Rule> } = {
   appending,
@@ -1293,7 +1377,8 @@ export const groups: { readonly [title: string]: ReadonlyArray<Rule> } = {
   retries,
   refusals,
   "what is read": fidelity,
-  following
+  following,
+  turns
 }
 
 // a comparison with the plainest store

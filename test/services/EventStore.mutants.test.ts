@@ -58,7 +58,12 @@ const noticed: { readonly [name: string]: string } = {
   "store-subscription-skips": "a subscription catches up over many pages",
   "store-subscription-repeats": "a subscription delivers what was there",
   "store-subscription-forgets-after": "`after` is exclusive, at the head and beyond it too",
-  "store-wakes-one-subscriber": "many subscribers see the same"
+  "store-wakes-one-subscriber": "many subscribers see the same",
+  "store-wakes-early": "awaitBeyond completes when",
+  "store-wakes-at-the-head": "awaitBeyond completes when",
+  "store-waits-for-what-is-there": "awaitBeyond completes when",
+  "store-waits-for-anything": "what is no position cannot be waited for",
+  "store-reserves-for-ever": "reserve writes nothing"
 }
 
 /** The plainest store with the patch in it, and the rules: both may rest on what is patched. */

@@ -150,6 +150,7 @@ describe("EventStore.make", () => {
         store.read(Query.all),
         store.readLast(Query.all),
         store.head,
+        store.awaitBeyond(undefined),
         Stream.runDrain(store.stream(Query.all)),
         Stream.runDrain(store.subscribe(Query.all))
       ]

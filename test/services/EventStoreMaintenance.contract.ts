@@ -91,6 +91,44 @@ export const suite = <E>(name: string, layer: Layer.Layer<Services, E>): void =>
       assert.strictEqual(head as number, 6)
     })
 
+    test("a read that goes on after a position tells whether the events before it were tagged anew", function*() {
+      const { head } = yield* fill
+      const retagged = (query: Query.Any, after: number, options?: EventStore.ReadOptions) =>
+        Effect.map(
+          EventStore.read(query, { ...options, after: after as Position }),
+          ({ retagged }): number | undefined => retagged
+        )
+      assert.isUndefined(yield* retagged(Query.of(Paid), head))
+      // position 5
+      yield* Maintenance.addTags(Query.of(Paid, { account: "a" }), () => ["late:1"])
+      // whether it was found before or only now
+      assert.strictEqual(yield* retagged(Query.of(Paid), head), 5)
+      assert.strictEqual(yield* retagged(Query.tags("late:1"), head), 5)
+      assert.strictEqual(yield* retagged(Query.tags("late:1", "account:a"), head), 5)
+      assert.strictEqual(yield* retagged(Query.all, head), 5)
+      // not what it does not find
+      assert.isUndefined(yield* retagged(Query.of(Closed), head))
+      assert.isUndefined(yield* retagged(Query.tags("account:b"), head))
+      assert.isUndefined(yield* retagged(Query.tags("late:2"), head))
+      // only events at or before the position count, only additions after it
+      assert.strictEqual(yield* retagged(Query.of(Paid), 1), 5)
+      assert.isUndefined(yield* retagged(Query.tags("month:june", "account:a"), 3))
+      assert.isUndefined(yield* retagged(Query.of(Paid), 5))
+      assert.isUndefined(yield* retagged(Query.of(Paid), 100))
+      // it is about the past: what this read finds, and how much of it, makes no difference
+      for (const options of [{ limit: 0 }, { limit: 1 }, { backwards: true }, { before: 2 as Position }]) {
+        assert.strictEqual(yield* retagged(Query.of(Paid), head, options), 5, JSON.stringify(options))
+      }
+      assert.isUndefined((yield* EventStore.read(Query.of(Paid))).retagged)
+      // the newest that concerns it: position 6 is about another event
+      yield* Maintenance.addTags(Query.of(Closed), () => ["late:2"])
+      assert.strictEqual(yield* retagged(Query.of(Paid), head), 5)
+      assert.strictEqual(yield* retagged(Query.of([Paid, Closed]), head), 6)
+      yield* Maintenance.addTags(Query.of(Paid, { account: "b" }), () => ["late:3"])
+      assert.strictEqual(yield* retagged(Query.of(Paid), head), 7)
+      assert.strictEqual(yield* retagged(Query.of(Paid, { account: "a" }), head), 5)
+    })
+
     test("refuses a bad tag, and more tags than an event may have", function*() {
       yield* fill
       const bad = yield* Effect.flip(Maintenance.addTags(Query.of(Paid), () => ["month:"]))
@@ -129,6 +167,39 @@ export const suite = <E>(name: string, layer: Layer.Layer<Services, E>): void =>
         const error = yield* Effect.flip(Maintenance.checkAnchor(anchor))
         assert.strictEqual(error.reason._tag, "HistoryDiverged", JSON.stringify(anchor))
       }
+    })
+
+    test("anchors any position, at a commit's end or within one", function*() {
+      const nothing = (position: number) =>
+        Effect.map(Effect.flip(Maintenance.anchorAt(position as Position)), ({ reason }) => reason._tag)
+      assert.strictEqual(yield* nothing(1), "HistoryDiverged")
+      const first = yield* fill
+      const second = yield* EventStore.append(paid("x", "may"))
+      yield* byMonth
+      const { storeId } = (yield* Maintenance.anchor)!
+      for (const position of first.positions) {
+        assert.deepStrictEqual(yield* Maintenance.anchorAt(position), { storeId, position, hash: first.hash })
+      }
+      const at = yield* Maintenance.anchorAt(second.head)
+      assert.deepStrictEqual(at, { storeId, position: second.head, hash: second.hash })
+      assert.deepStrictEqual(yield* Maintenance.anchorAt((yield* EventStore.head)!), yield* Maintenance.anchor)
+      for (const position of [1, 2, 3, 4, 5, 6]) {
+        yield* Maintenance.checkAnchor(yield* Maintenance.anchorAt(position as Position))
+      }
+      for (const position of [0, -1, 1.5, 7, 1000, Number.NaN, Infinity]) {
+        assert.strictEqual(yield* nothing(position), "HistoryDiverged", String(position))
+      }
+      // one of another commit
+      const error = yield* Effect.flip(Maintenance.checkAnchor({ ...at, position: first.head }))
+      assert.strictEqual(error.reason._tag, "HistoryDiverged")
+      // long ago
+      for (let i = 0; i < 600; i++) yield* EventStore.append(paid("x", "may"))
+      assert.deepStrictEqual(yield* Maintenance.anchorAt(first.positions[1]!), {
+        storeId,
+        position: first.positions[1]!,
+        hash: first.hash
+      })
+      assert.deepStrictEqual(yield* Maintenance.anchorAt(second.head), at)
     })
 
     test("anchors the history's end, and tells the store's size", function*() {

@@ -276,5 +276,32 @@ export const patches: Patches = {
     file: driver,
     find: "for (const resume of wake) resume()",
     replace: "wake[0]?.()"
+  },
+
+  // turns
+  "store-wakes-early": {
+    file: store,
+    find: "while (((yield* driver.head) ?? 0) <= (position ?? 0))",
+    replace: "if (((yield* driver.head) ?? 0) <= (position ?? 0))"
+  },
+  "store-wakes-at-the-head": {
+    file: store,
+    find: "while (((yield* driver.head) ?? 0) <= (position ?? 0))",
+    replace: "while (((yield* driver.head) ?? 0) < (position ?? 0))"
+  },
+  "store-waits-for-what-is-there": {
+    file: store,
+    find: "while (((yield* driver.head) ?? 0) <= (position ?? 0)) yield* driver.awaitBeyond(position)",
+    replace: "do yield* driver.awaitBeyond(yield* driver.head); while (((yield* driver.head) ?? 0) <= (position ?? 0))"
+  },
+  "store-waits-for-anything": {
+    file: store,
+    find: "position !== undefined && !Position.is(position)",
+    replace: "position !== undefined && Number.isNaN(position)"
+  },
+  "store-reserves-for-ever": {
+    file: store,
+    find: "driver.reserve ?? Effect.void",
+    replace: "driver.reserve ?? Effect.never"
   }
 }
