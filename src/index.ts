@@ -1,5 +1,7 @@
 /** An embedded event store for Effect: one namespace for each thing. */
 export * as AppendCondition from "./AppendCondition.ts"
+export * as Decision from "./services/Decision.ts"
+export * as DecisionModel from "./DecisionModel.ts"
 export * as Event from "./Event.ts"
 export * as EventStore from "./services/EventStore.ts"
 export * as EventStoreAdmin from "./services/EventStoreAdmin.ts"

@@ -54,3 +54,40 @@ export const takeovers = Metric.counter("opossum_takeovers", {
 export const mirrorLag = Metric.gauge("opossum_mirror_lag", {
   description: "Committed positions that have no event file yet (positions)"
 })
+
+/** Commands and queries handled, by `message`, `kind` and `outcome`: success, failure, defect or interrupted. */
+export const messages = Metric.counter("opossum_messages", {
+  description: "Messages handled by this process (messages)",
+  incremental: true
+})
+
+/** With all middleware, repetitions among it. */
+export const messageDuration = Metric.histogram("opossum_message_duration", {
+  description: "Time to handle a message (milliseconds)",
+  attributes: { time_unit: "milliseconds" },
+  boundaries: [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000]
+})
+
+/** Decisions that began (`Decision.execute`), however they ended. */
+export const decisions = Metric.counter("opossum_decisions", {
+  description: "Decisions executed by this process (decisions)",
+  incremental: true
+})
+
+/** How often these read and decided: once each, and once more after each conflict that was tried again. */
+export const decisionAttempts = Metric.counter("opossum_decision_attempts", {
+  description: "Attempts of decisions (attempts)",
+  incremental: true
+})
+
+/** Attempts that somebody else's append came before. */
+export const decisionConflicts = Metric.counter("opossum_decision_conflicts", {
+  description: "Attempts of decisions whose append condition failed (attempts)",
+  incremental: true
+})
+
+/** Decisions that ended with `AppendConditionFailed`, all attempts used up. */
+export const decisionsGivenUp = Metric.counter("opossum_decisions_given_up", {
+  description: "Decisions that had a conflict at each attempt (decisions)",
+  incremental: true
+})

@@ -1,0 +1,350 @@
+/**
+ * Decisions: read what matters, decide, append under the condition that nothing of it has changed, and do it all again if
+ * somebody was faster.
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Decision, DecisionModel, Event, Query, Tag } from "effect-opossum"
+ *
+ * const CourseId = Schema.NonEmptyString.pipe(Tag.as("course"))
+ * class SeatTaken extends Event.Class<SeatTaken>()("SeatTaken", { courseId: CourseId, by: Schema.String }) {}
+ * class CourseFull extends Schema.TaggedError<CourseFull>()("CourseFull", { courseId: CourseId }) {}
+ *
+ * const taken = (course: string) =>
+ *   DecisionModel.make({
+ *     query: Query.of(SeatTaken, { course }),
+ *     initial: 0,
+ *     apply: { SeatTaken: (count) => count + 1 }
+ *   })
+ *
+ * export const takeSeat = (courseId: string, by: string) =>
+ *   Decision.execute({ taken: taken(courseId) }, function*({ taken }) {
+ *     if (taken >= 30) return yield* new CourseFull({ courseId })
+ *     return new SeatTaken({ courseId, by })
+ *   })
+ *
+ * export const program = takeSeat("maths", "anna").pipe(
+ *   Effect.map(({ positions }) => positions[0]),
+ *   Effect.catchTag("CourseFull", () => Effect.succeed(undefined))
+ * )
+ * ```
+ */
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type { Span } from "effect/Tracer"
+import type { AppendCondition } from "../AppendCondition.ts"
+import * as DecisionModel from "../DecisionModel.ts"
+import * as Event from "../Event.ts"
+import * as metrics from "../internal/metrics.ts"
+import type { Position } from "../Position.ts"
+import * as Query from "../Query.ts"
+import * as EventStore from "./EventStore.ts"
+
+// models
+
+/** What a decision may return: events to append, or nothing. */
+export type Outcome = Event.Input | ReadonlyArray<Event.Input> | void
+
+/** What a decision is: events, an effect of events, or a generator as in `Effect.gen` that returns events. */
+export type Decide =
+  | Outcome
+  | Effect.Effect<Outcome, unknown, unknown>
+  | Generator<Effect.Effect<unknown, unknown, unknown>, Outcome, never>
+
+/** What `execute` answers. */
+export interface Decided<out A> {
+  /** What the decision returned. */
+  readonly result: A
+  /** Where its events are; empty if there were none. */
+  readonly positions: Positions<A>
+  /** The head after the append, or of the read if there were no events. */
+  readonly head: Position | (A extends Event.Input ? never : undefined)
+}
+
+/** One event has one position; of several it is not known how many. */
+export type Positions<A> = A extends Event.Input ? readonly [Position]
+  : A extends ReadonlyArray<unknown> ? ReadonlyArray<Position>
+  : readonly []
+
+/** The state of models, and the condition under which it still holds. */
+export interface Built<out S> {
+  readonly state: S
+  /** The head of the snapshot that was read; `undefined` in an empty store. */
+  readonly head: Position | undefined
+  /** For an append that shall fail if the state has changed. */
+  readonly condition: AppendCondition
+}
+
+/** What a decision returns in the end. */
+export type Success<D> = D extends Generator<unknown, infer A, never> ? A
+  : D extends Effect.Effect<infer A, unknown, unknown> ? A
+  : D
+
+/** What a decision fails with: its own refusals. */
+export type Refusal<D> = ErrorOf<EffectsOf<D>>
+
+/** What a decision needs. */
+export type Services<D> = ServicesOf<EffectsOf<D>>
+
+type EffectsOf<D> = D extends Generator<infer Y, unknown, never> ? Y
+  : D extends Effect.Effect<unknown, unknown, unknown> ? D
+  : never
+type ErrorOf<Y> = Y extends Effect.Effect<unknown, infer E, unknown> ? E : never
+type ServicesOf<Y> = Y extends Effect.Effect<unknown, unknown, infer R> ? R : never
+
+export interface ExecuteOptions {
+  /** When to try again after a conflict; each attempt reads afresh. Default: `defaultRetry`. */
+  readonly retry?: Schedule.Schedule<unknown, EventStore.AppendConditionFailed> | undefined
+}
+
+// errors
+
+/** All that `execute` can fail with besides the decision's own errors; also a schema, for a command's `error`. */
+export const ExecuteError = Schema.Union([EventStore.AppendError, EventStore.ReadError])
+export type ExecuteError = typeof ExecuteError.Type
+
+// functions
+
+/** Three attempts in all: the second after 50 ms, the third after another 100, give or take a fifth. */
+export const defaultRetry: Schedule.Schedule<unknown> = Schedule.exponential("50 millis").pipe(
+  Schedule.jittered,
+  Schedule.upTo({ times: 2 })
+)
+
+/**
+ * Reads and folds the models, all as of one head.
+ *
+ * For looking, and for those who append themselves; `execute` does all of it, with retries.
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Decision, DecisionModel, Event, EventStore, Query } from "effect-opossum"
+ *
+ * class Opened extends Event.Class<Opened>()("Opened", { by: Schema.String }) {}
+ * const opened = DecisionModel.make({ query: Query.of(Opened), initial: false, apply: { Opened: () => true } })
+ *
+ * export const open = Effect.gen(function*() {
+ *   const { condition, state } = yield* Decision.build(opened)
+ *   if (!state) yield* EventStore.append(new Opened({ by: "anna" }), condition)
+ * })
+ * ```
+ */
+export const build = <const M extends DecisionModel.Input>(
+  models: M
+): Effect.Effect<Built<DecisionModel.StateOf<M>>, EventStore.ReadError, EventStore.EventStore> =>
+  EventStore.EventStore.use((store) =>
+    readModel(store, DecisionModel.allAny(models) as DecisionModel.DecisionModel<DecisionModel.StateOf<M>>)
+  )
+
+/**
+ * Reads and folds the models, decides, and appends what the decision returns, on the condition that nothing that the models ask
+ * for has happened since the read. If it has, all is done again on fresh events, as `retry` says.
+ *
+ * `decide` gets the state and the number of the attempt, from 1. It returns one event, several, or none; an effect of these; or it
+ * is a generator as in `Effect.gen`. Whatever it fails with comes out as it is, without another attempt: refusing is failing. It
+ * may be called several times, so what it does besides deciding should do no harm when it is repeated.
+ *
+ * - `AppendConditionFailed`: a conflict at each attempt
+ * - all else that `EventStore.read` and `EventStore.append` fail with, at once
+ *
+ * Decisions of one process that ask for the same things run one after another, in the order in which they came, as far as that
+ * takes less than a second: so most conflicts are those with other processes. A decision that is executed inside another one's
+ * `decide` does not wait.
+ */
+export const execute = <const M extends DecisionModel.Input, D extends Decide>(
+  models: M,
+  decide: (state: DecisionModel.StateOf<M>, attempt: number) => D,
+  options?: ExecuteOptions
+): Effect.Effect<Decided<Success<D>>, Refusal<D> | ExecuteError, Services<D> | EventStore.EventStore> =>
+  Effect.useSpan("Decision.execute", (span) =>
+    Effect.withParentSpan(
+      EventStore.EventStore.use((store) =>
+        attempts(store, DecisionModel.allAny(models), {
+          // What state a model has and which kind of decision this is shows when it runs; the types above say the same.
+          decide: (state, attempt) =>
+            toEffect(decide(state as DecisionModel.StateOf<M>, attempt)) as Effect.Effect<
+              Success<D>,
+              Refusal<D>,
+              Services<D>
+            >,
+          retry: options?.retry ?? defaultRetry,
+          span
+        })
+      ),
+      span,
+      { captureStackTrace: false }
+    ))
+
+// deciding
+
+/** The own append's conflict. Kept out of the error channel, where `decide` may put an error of the same class. */
+class Conflict {
+  readonly error: EventStore.AppendConditionFailed
+  constructor(error: EventStore.AppendConditionFailed) {
+    this.error = error
+  }
+}
+
+type Store = EventStore.EventStore["Service"]
+
+interface Decision<out A, out E, out R> {
+  readonly decide: (state: unknown, attempt: number) => Effect.Effect<A, E, R>
+  readonly retry: Schedule.Schedule<unknown, EventStore.AppendConditionFailed>
+  readonly span: Span
+}
+
+const attempts = Effect.fnUntraced(function*<A, E, R>(
+  store: Store,
+  model: DecisionModel.Any,
+  decision: Decision<A, E, R>
+) {
+  const { span } = decision
+  const step = yield* Schedule.toStepWithSleep(decision.retry)
+  yield* Metric.update(metrics.decisions, 1)
+  for (let attempt = 1;; attempt++) {
+    span.attribute("opossum.attempts", attempt)
+    span.attribute("opossum.conflicts", attempt - 1)
+    yield* Metric.update(metrics.decisionAttempts, 1)
+    const decided = yield* once(store, model, decision, attempt)
+    if (!(decided instanceof Conflict)) {
+      if (decided.head !== undefined) span.attribute("opossum.head", decided.head)
+      return decided
+    }
+    span.attribute("opossum.conflicts", attempt)
+    yield* Metric.update(metrics.decisionConflicts, 1)
+    yield* Pull.catchDone(
+      step(decided.error),
+      () => Effect.andThen(Metric.update(metrics.decisionsGivenUp, 1), Effect.fail(decided.error))
+    )
+  }
+})
+
+const once = Effect.fnUntraced(function*<A, E, R>(
+  store: Store,
+  model: DecisionModel.Any,
+  { decide }: Decision<A, E, R>,
+  attempt: number
+) {
+  const { condition, head, state } = yield* readModel(store, model)
+  const result = yield* Effect.suspend(() => decide(state, attempt))
+  const events = eventsOf(result as Outcome)
+  if (events.length === 0) return { result, positions: [], head } as unknown as Decided<A>
+  return yield* store.append(events, condition).pipe(
+    Effect.map(({ head, positions }) => ({ result, positions, head }) as unknown as Decided<A>),
+    Effect.catchTag("AppendConditionFailed", (error) => Effect.succeed(new Conflict(error)))
+  )
+})
+
+const eventsOf = (outcome: Outcome): ReadonlyArray<Event.Input> =>
+  outcome === undefined ? [] : Array.isArray(outcome) ? outcome : [outcome as Event.Input]
+
+const toEffect = (decided: Decide): Effect.Effect<Outcome, unknown, unknown> =>
+  Effect.isEffect(decided)
+    ? decided as Effect.Effect<Outcome, unknown, unknown>
+    : isGenerator(decided)
+    ? Effect.gen(() => decided)
+    : Effect.succeed(decided)
+
+const isGenerator = (decided: Decide): decided is Extract<Decide, Generator> =>
+  typeof decided === "object" && decided !== null && !Array.isArray(decided) && !Event.isEvent(decided) &&
+  typeof (decided as Partial<Generator>).next === "function"
+
+// reading
+
+/** Folds that are read together. */
+interface Group {
+  /** Their places in the model. */
+  readonly members: Array<number>
+  readonly queries: Array<Query.Any>
+}
+
+/**
+ * The folds in as few reads as there can be: one for all, but `last` models, which read a single event unless it is read anyway.
+ *
+ * A first read tells the head; the others read only up to it, so that all parts are of one moment. Between two reads tags may be
+ * added to older events, and a later read sees them: that is no older state passed off as a newer one, since the condition counts
+ * an addition of tags at its own position, which is above the head of the first read. So an append that rests on a mixture fails.
+ */
+const readModel = Effect.fnUntraced(function*<S>(store: Store, model: DecisionModel.DecisionModel<S>) {
+  const { folds } = model
+  const states = folds.map(({ initial }) => initial)
+  const groups: Array<Group> = []
+  const newest: Array<number> = []
+  folds.forEach(({ apply }, i) => apply === "last" ? newest.push(i) : join(groups, folds, i))
+  const alone = newest.filter((i) => !joinIfCovered(groups, folds, i))
+
+  let head: Position | undefined
+  let isFirst = true
+  const read = Effect.fnUntraced(function*(members: ReadonlyArray<number>, options: EventStore.ReadOptions) {
+    // An empty store has nothing below its head.
+    if (!isFirst && head === undefined) return
+    const query = members.length === folds.length ? model.query : queryOf(members.map((i) => folds[i]!.query))
+    const found = yield* store.read(query, isFirst ? options : { ...options, before: head! + 1 as Position })
+    if (isFirst) head = found.head
+    isFirst = false
+    const some = members.map((i) => states[i])
+    DecisionModel.foldInto(members.map((i) => folds[i]!), some, found.events)
+    members.forEach((i, at) => states[i] = some[at])
+  })
+  for (const { members } of groups) yield* read(members, {})
+  for (const i of alone) yield* read([i], { backwards: true, limit: 1 })
+
+  const built: Built<S> = {
+    state: model.combine(states),
+    head,
+    condition: { failIfEventsMatch: model.query, after: head }
+  }
+  return built
+})
+
+const queryOf = (queries: ReadonlyArray<Query.Any>): Query.Any =>
+  queries.length === 1 ? queries[0]! : Query.or(...queries as ReadonlyArray<Query.Any> as [Query.Any])
+
+const join = (groups: Array<Group>, folds: ReadonlyArray<DecisionModel.Fold>, i: number): void => {
+  const { query } = folds[i]!
+  const group = groups.find(({ queries }) => queries.every((other) => isReadAlike(query, other)))
+  if (group === undefined) groups.push({ members: [i], queries: [query] })
+  else {
+    group.members.push(i)
+    group.queries.push(query)
+  }
+}
+
+const joinIfCovered = (groups: ReadonlyArray<Group>, folds: ReadonlyArray<DecisionModel.Fold>, i: number): boolean => {
+  const { query } = folds[i]!
+  const group = groups.find(({ queries }) =>
+    isCovered(query, queries) && queries.every((other) => isReadAlike(query, other))
+  )
+  group?.members.push(i)
+  group?.queries.push(query)
+  return group !== undefined
+}
+
+/** Whether one read of both gives each of them what its own would: not if one wants an event raw that the other has a class for. */
+const isReadAlike = (a: Query.Any, b: Query.Any): boolean => !wantsRaw(a, b.classes) && !wantsRaw(b, a.classes)
+
+const wantsRaw = ({ classes: own, items }: Query.Any, classes: Query.Any["classes"]): boolean => {
+  for (const type of classes.keys()) {
+    if (own.has(type)) continue
+    if (items === "all" || items.some(({ types }) => types === undefined || types.includes(type))) return true
+  }
+  return false
+}
+
+/** Whether the others find all that a query finds; may say no where they do. */
+const isCovered = (query: Query.Any, others: ReadonlyArray<Query.Any>): boolean => {
+  const wanted = Query.normalize(query)
+  const found = others.map(Query.normalize)
+  if (found.includes("all")) return true
+  if (wanted === "all") return false
+  const items = (found as ReadonlyArray<ReadonlyArray<Query.NormalItem>>).flat()
+  return wanted.every(({ tags, types }) =>
+    items.some((item) =>
+      (item.types.length === 0 || (types.length > 0 && types.every((type) => item.types.includes(type)))) &&
+      item.tags.every((tag) => tags.includes(tag))
+    )
+  )
+}
