@@ -131,7 +131,7 @@ const rule = (
 const appending: ReadonlyArray<Rule> = [
   rule("an empty store has no head and no events", function*() {
     assert.isUndefined(yield* head)
-    assert.deepStrictEqual(yield* read(Query.all), { events: [], head: undefined, retagged: undefined })
+    assert.deepStrictEqual(yield* read(Query.all), { events: [], head: undefined, retagged: undefined, isCut: false })
     assert.deepStrictEqual(yield* Stream.runCollect(stream(Query.all)), [])
     assert.isUndefined(yield* readLast(Query.all))
   }),
@@ -265,7 +265,7 @@ const reading: ReadonlyArray<Rule> = [
     const beyond = head + 1000 as Position
     assert.deepStrictEqual(yield* readNumbers(Query.all, { after: head }), [])
     const far = yield* read(Query.all, { after: beyond })
-    assert.deepStrictEqual(far, { events: [], head, retagged: undefined })
+    assert.deepStrictEqual(far, { events: [], head, retagged: undefined, isCut: false })
     assert.deepStrictEqual(yield* readNumbers(Query.all, { after: beyond, backwards: true }), [])
     assert.deepStrictEqual(yield* readNumbers(Query.all, { before: beyond }), [1, 2, 3])
   }),
@@ -277,7 +277,8 @@ const reading: ReadonlyArray<Rule> = [
     assert.deepStrictEqual(yield* read(Query.all, { after: first, limit: 0 }), {
       events: [],
       head,
-      retagged: undefined
+      retagged: undefined,
+      isCut: false
     })
   }),
 
@@ -286,6 +287,21 @@ const reading: ReadonlyArray<Rule> = [
     yield* append(range(4, 5).map((n) => numbered(n)))
     assert.deepStrictEqual(yield* readNumbers(Query.all, { backwards: true }), [5, 4, 3, 2, 1])
     assert.deepStrictEqual(yield* readNumbers(Query.all, { backwards: true, limit: 2 }), [5, 4])
+  }),
+
+  rule("`maxBytes` cuts a read short, and the read says so", function*() {
+    yield* append(range(1, 12).map((n) => Event.raw("Large", { n, text: "x".repeat(1000) })))
+    const seen: Array<Position> = []
+    for (let after: Position | undefined; seen.length < 12;) {
+      const { events, isCut } = yield* read(Query.all, { after, maxBytes: 5000 })
+      // a driver may cut roughly, yet not so that it never gets on
+      assert.isAtLeast(events.length, 1)
+      seen.push(...events.map(({ position }) => position))
+      after = seen.at(-1)
+      if (!isCut) break
+    }
+    assert.deepStrictEqual(seen, (yield* read(Query.all)).events.map(({ position }) => position))
+    assert.isFalse((yield* read(Query.all, { maxBytes: Infinity })).isCut)
   }),
 
   rule("a limit applies after filtering", function*() {

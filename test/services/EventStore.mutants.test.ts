@@ -15,6 +15,7 @@ const noticed: { readonly [name: string]: string } = {
   "store-before-inclusive": "`after` and `before` are exclusive",
   "store-limit-before-filter": "a limit applies after filtering",
   "store-limit-before-reverse": "backwards is from the newest",
+  "store-cut-untold": "`maxBytes` cuts a read short",
   "store-head-of-found": "the head of a read is the store's",
   "store-moving-snapshot": "a stream sees one snapshot",
   "store-torn-batch": "a read returns its events and its head from one snapshot",

@@ -164,14 +164,22 @@ export const make = (): NaiveDriver => {
         published()
         return Effect.succeed(answer(records.map(positionOf), batch, false))
       }),
-    read: (query, { after = 0, at, backwards = false, before = Infinity, limit = Infinity, retagged = false }) =>
+    read: (
+      query,
+      { after = 0, at, backwards = false, before = Infinity, limit = Infinity, maxBytes = Infinity, retagged = false }
+    ) =>
       Effect.sync(() => {
         const snapshot = at ?? head()
         const found = eventsAsOf(snapshot ?? 0).filter((event) =>
           event.position > after && event.position < before && Query.matches(query, event)
         )
+        const events = (backwards ? found.reverse() : found).slice(0, limit)
+        let bytes = 0
+        const end = events.findIndex((event) => (bytes += JSON.stringify(event).length) > maxBytes)
+        const most = end < 0 ? events.length : Math.max(1, end)
         return {
-          events: (backwards ? found.reverse() : found).slice(0, limit),
+          events: events.slice(0, most),
+          isCut: most < events.length,
           head: snapshot,
           retagged: retagged ? retaggedAfter(query, after, snapshot ?? 0) : undefined
         }

@@ -41,6 +41,11 @@ export const patches: Patches = {
     find: "(backwards ? found.reverse() : found).slice(0, limit)",
     replace: "backwards ? found.slice(0, limit).reverse() : found.slice(0, limit)"
   },
+  "store-cut-untold": {
+    file: store,
+    find: "return Effect.succeed({ events, head, retagged, isCut })",
+    replace: "return Effect.succeed({ events, head, retagged, isCut: false })"
+  },
   "store-head-of-found": {
     file: driver,
     find: "head: snapshot,",
