@@ -127,6 +127,67 @@ describe("the lock", () => {
       assert.strictEqual(acquired, 1)
     }).pipe(Effect.scoped))
 
+  /** A lock for which somebody else always waits. */
+  const contended = () => {
+    let acquired = 0
+    let released = 0
+    const lock = Layer.succeed(Lock, {
+      acquire: () =>
+        Effect.gen(function*() {
+          acquired++
+          yield* Effect.addFinalizer(() => Effect.sync(() => void released++))
+          return { isLost: Effect.succeed(false), isContended: Effect.succeed(true) }
+        })
+    })
+    return { lock, acquired: () => acquired, released: () => released }
+  }
+
+  it.live("is kept for a moment for who reserved it, and no longer", () =>
+    Effect.gen(function*() {
+      const { acquired, lock, released } = contended()
+      const a = yield* open(StorageSimulated.make().layer, lock)
+      yield* a.store.append(take("s0", "a"))
+      // with nothing left to write it is given to those who wait
+      while (released() < acquired()) yield* Effect.sleep(1)
+      const before = acquired()
+      yield* a.store.reserve
+      assert.strictEqual(acquired(), before + 1)
+      const { head } = yield* a.store.read(seat("s0"))
+      yield* a.store.append(take("s0", "b"), { failIfEventsMatch: seat("s0"), after: head })
+      assert.strictEqual(acquired(), before + 1, "it was given away between reservation and append")
+      yield* a.store.reserve
+      yield* inTime(Effect.gen(function*() {
+        while (released() < acquired()) yield* Effect.sleep(1)
+      }))
+    }).pipe(Effect.scoped))
+
+  it.live("is what a reservation waits for: it fails in time, or when the store is closed", () =>
+    Effect.gen(function*() {
+      const disk = StorageSimulated.make()
+      const lock = Layer.succeedContext(yield* Layer.build(LockMemory.layer))
+      const a = yield* open(disk.layer, lock, { lockTimeout: "50 millis" })
+      const scope = yield* Scope.make()
+      const b = yield* Scope.provide(open(disk.layer, lock, { lockTimeout: "1 minute" }), scope)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* Effect.flatMap(Lock, ({ acquire }) => acquire("shop/writer")).pipe(Effect.provide(lock))
+        const busy = yield* Effect.flip(a.store.reserve)
+        assert.strictEqual(busy.reason._tag, "StoreBusy")
+        const [waiting, given] = [
+          yield* Effect.forkChild(Effect.flip(b.store.reserve), { startImmediately: true }),
+          yield* Effect.forkChild(b.store.reserve, { startImmediately: true })
+        ]
+        yield* settle(waiting)
+        yield* Fiber.interrupt(given)
+        assert.isUndefined(waiting.pollUnsafe())
+        yield* Scope.close(scope, Exit.void)
+        assert.strictEqual((yield* inTime(Fiber.join(waiting))).reason._tag, "StoreClosed")
+        assert.strictEqual((yield* Effect.flip(b.store.reserve)).reason._tag, "StoreClosed")
+      }))
+      yield* a.store.reserve
+      yield* a.admin.deleteStore
+      assert.strictEqual((yield* Effect.flip(a.store.reserve)).reason._tag, "StoreDeleted")
+    }).pipe(Effect.scoped))
+
   it.live("is given back by a deletion that failed", () =>
     Effect.gen(function*() {
       const disk = StorageSimulated.make()

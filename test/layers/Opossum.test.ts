@@ -212,7 +212,14 @@ describe("the store as a whole", () => {
     Effect.gen(function*() {
       const root = yield* temporaryFolder
       const store = yield* Effect.provide(Effect.service(EventStore.EventStore), onFiles(root))
-      for (const effect of [store.append(note("a")), store.read(Query.all), store.head]) {
+      const all = [
+        store.append(note("a")),
+        store.read(Query.all),
+        store.head,
+        store.awaitBeyond(undefined),
+        store.reserve
+      ]
+      for (const effect of all) {
         const error = yield* Effect.flip(
           effect as Effect.Effect<unknown, EventStore.AppendError | EventStore.ReadError>
         )
@@ -236,6 +243,31 @@ describe("the store as a whole", () => {
       const error = yield* Effect.flip(Fiber.join(fiber))
       assert.isTrue(error._tag === "EventStoreError" && error.reason._tag === "StoreClosed")
     }).pipe(Effect.scoped))
+
+  for (
+    const [what, end] of [["when the scope ends", "StoreClosed"], [
+      "when the store is deleted",
+      "StoreDeleted"
+    ]] as const
+  ) {
+    it.live(`whoever waits for the head to move fails ${what} with ${end}`, () =>
+      Effect.gen(function*() {
+        const root = yield* temporaryFolder
+        const fiber = yield* Effect.gen(function*() {
+          const { head } = yield* EventStore.append(note("a"))
+          const waiting = yield* Effect.forkDetach(EventStore.awaitBeyond(head), { startImmediately: true })
+          if (end === "StoreDeleted") {
+            yield* Admin.deleteStore
+            yield* Fiber.await(waiting)
+          } else {
+            for (let i = 0; i < 100; i++) yield* Effect.yieldNow
+          }
+          return waiting
+        }).pipe(Effect.provide(onFiles(root)))
+        const error = yield* Effect.flip(Fiber.join(fiber))
+        assert.strictEqual(error.reason._tag, end)
+      }).pipe(Effect.scoped))
+  }
 
   it.live("tags that were added are read again by whoever opens the store, however many bytes they are", () =>
     Effect.gen(function*() {
@@ -271,6 +303,7 @@ describe("the store as a whole", () => {
         const anchor = (yield* Maintenance.anchor)!
         assert.deepStrictEqual([anchor.position, anchor.hash], [head, hash])
         yield* Maintenance.checkAnchor(anchor)
+        assert.deepStrictEqual(yield* Maintenance.anchorAt(head), anchor)
       }).pipe(Effect.provide(shop))
     }).pipe(Effect.scoped))
 
@@ -309,7 +342,12 @@ describe("the store as a whole", () => {
         )
         assert.isTrue(error._tag === "EventStoreError" && error.reason._tag === "StoreReadOnly")
       }
+      // no more than a hint
+      yield* Effect.provide(EventStore.reserve, reader)
+      const head = yield* Effect.provide(EventStore.head, reader)
+      const waiting = yield* Effect.forkChild(Effect.provide(EventStore.awaitBeyond(head), reader))
       yield* Effect.provide(EventStore.append(note("c")), writer)
+      yield* Fiber.join(waiting)
       assert.deepStrictEqual(yield* Effect.provide(ids, reader), ["a", "c"])
       assert.deepStrictEqual(list(), before, "nothing was made")
     }).pipe(Effect.scoped))

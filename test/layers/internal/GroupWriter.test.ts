@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Event from "../../../src/Event.ts"
@@ -14,6 +15,8 @@ import * as LockMemory from "../../../src/layers/LockMemory.ts"
 import type { Position } from "../../../src/Position.ts"
 import * as Query from "../../../src/Query.ts"
 import * as EventStore from "../../../src/services/EventStore.ts"
+import type { Lock } from "../../../src/services/Lock.ts"
+import type { Storage } from "../../../src/services/Storage.ts"
 import * as Tag from "../../../src/Tag.ts"
 import * as StorageSimulated from "../../../src/testing/StorageSimulated.ts"
 
@@ -118,16 +121,20 @@ describe("groups", () => {
 
 describe("work", () => {
   /** The writer itself, over an empty store in memory. */
-  const writer = Effect.gen(function*() {
-    const parts = yield* Layer.build(
+  const writer = Effect.suspend(() =>
+    Effect.map(build(StorageSimulated.make().layer, LockMemory.layer), ({ writer }) => writer)
+  )
+  const build = Effect.fnUntraced(function*(storage: Layer.Layer<Storage>, lock: Layer.Layer<Lock>) {
+    const parts = yield* Layer.build(Layer.fresh(
       IndexLive.layer({ store: "shop" }).pipe(
         Layer.provideMerge(LedgerLive.layer({ store: "shop" })),
-        Layer.provideMerge(Layer.mergeAll(StorageSimulated.make().layer, LockMemory.layer))
+        Layer.provideMerge(Layer.mergeAll(storage, lock))
       )
-    )
-    return yield* Effect.flatMap(History.make({ store: "shop" }), (history) => GroupWriter.make(history)).pipe(
-      Effect.provide(parts)
-    )
+    ))
+    return yield* Effect.gen(function*() {
+      const history = yield* History.make({ store: "shop" })
+      return { history, writer: yield* GroupWriter.make(history) }
+    }).pipe(Effect.provide(parts))
   })
   const event = (id: string, tags: ReadonlyArray<string>): EventStore.EncodedEvent => ({
     type: "Taken",
@@ -157,6 +164,20 @@ describe("work", () => {
       assert.isTrue(exits.every(Exit.isSuccess))
       // each event has at most one row or column before it, and what is written of it; all pairs would be half a million
       assert.isBelow(looks, side * side * (side + 20))
+    }).pipe(Effect.scoped))
+
+  it.live("whoever reserved has seen what others committed, and what this process was writing", () =>
+    Effect.gen(function*() {
+      const disk = StorageSimulated.make().layer
+      const lock = Layer.succeedContext(yield* Layer.build(LockMemory.layer))
+      const [a, b] = yield* Effect.all([build(disk, lock), build(disk, lock)])
+      yield* a.writer.append([event("a1", [])], undefined)
+      yield* b.writer.append([event("b1", []), event("b2", [])], undefined)
+      assert.strictEqual(a.history.known().position, 1)
+      const own = yield* Effect.forkChild(a.writer.append([event("a2", [])], undefined), { startImmediately: true })
+      yield* a.writer.reserve
+      assert.strictEqual(a.history.known().position, 4)
+      yield* Fiber.join(own)
     }).pipe(Effect.scoped))
 
   it.effect("tags that are too many for one line are refused, and nothing is written", () =>
