@@ -17,7 +17,7 @@ import {
   StudentId,
   StudentSubscribed,
   StudentUnsubscribed
-} from "../examples/courses/domain.ts"
+} from "../examples/dcb/course-subscriptions.ts"
 import { file as commandFile, generate } from "../examples/data/generate.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -87,6 +87,17 @@ describe("short examples", () => {
     "ok: an event knows when it was"
   )
   prints(
+    "mediator",
+    `{"_tag":"Success","value":2}`,
+    `{"_tag":"Failure","error":{"_tag":"FullyBooked","room":"blue","seats":2}}`,
+    `{"_tag":"Failure","error":{"_tag":"NoSuchRoom","room":"red"}}`,
+    /^refused: BookSeat is no valid message: .+ at \$\.guest$/m,
+    "refused: CloseRoom is no valid message: expected one of BookSeat, Guests at $._tag",
+    "refused: that is no JSON",
+    `{"_tag":"Success","value":["anna","ben"]}`,
+    "the last booking was made by: front desk"
+  )
+  prints(
     "open-telemetry",
     "span EventStore.append (error)",
     "span EventStore.read",
@@ -103,6 +114,7 @@ describe("short examples", () => {
       "invoice-numbers",
       "follow",
       "tests-in-memory",
+      "mediator",
       "open-telemetry",
       "course-subscriptions"
     ]
