@@ -489,12 +489,27 @@ const make = (lockfile: Lockfile, root: string): Lock["Service"] => {
       } satisfies Held
     }))
   }
-  return Lock.of({ acquire })
+  const holder: Lock["Service"]["holder"] = (name) =>
+    Effect.try({
+      try: () => findHolder(placeOf(root, name)),
+      catch: (cause) => new StorageError({ operation: "lock", path: name, reason: reasonOf(cause), cause })
+    }).pipe(
+      // where there is no folder, nobody holds anything
+      Effect.catch((error) => error.reason === "NotFound" ? Effect.succeed(undefined) : Effect.fail(error))
+    )
+  return Lock.of({ acquire, holder })
 }
 
 const readHolder = (place: Place): Holder | undefined => {
   const holder = readNote(place)?.holder
   return holder && Holder.make({ host: holder.host, pid: holder.pid, since: holder.since })
+}
+
+const findHolder = (place: Place): Holder | undefined => {
+  if (isFree(place)) return undefined
+  // Without a note somebody holds it all the same: it comes a moment later, and not at all on a full disk.
+  return readHolder(place) ??
+    Holder.make({ host: "", pid: 0, since: new Date(statOf(place.folder)?.birthtimeMs ?? 0).toISOString() })
 }
 
 /** Sleeps as the schedule says, but not longer than given; `false` when the schedule has ended. */

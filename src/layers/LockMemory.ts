@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
-import { type Held, Lock, LockTimeout } from "../services/Lock.ts"
+import { type Held, type Holder, Lock, LockTimeout } from "../services/Lock.ts"
 import { Turns } from "./internal/turns.ts"
 
 class Place extends Turns {
@@ -16,6 +16,8 @@ class Place extends Turns {
 
 // There may be no process to name (a browser), and no host that would tell anything.
 const pid = globalThis.process?.pid ?? 0
+
+const holderOf = (place: Place): Holder => ({ host: "memory", pid, since: new Date(place.since).toISOString() })
 
 const make = () => {
   const places = new Map<string, Place>()
@@ -31,7 +33,7 @@ const make = () => {
       if (!(yield* place.enter(restore, Duration.fromInputUnsafe(options?.timeout ?? "5 seconds")))) {
         return yield* new LockTimeout({
           name,
-          holder: { host: "memory", pid, since: new Date(place.since).toISOString() },
+          holder: holderOf(place),
           waitedMillis: Number(clock.monotonicTimeNanosUnsafe() - started) / 1e6
         })
       }
@@ -43,7 +45,13 @@ const make = () => {
       } satisfies Held
     }))
 
-  return Lock.of({ acquire })
+  const holder: Lock["Service"]["holder"] = (name) =>
+    Effect.sync(() => {
+      const place = places.get(name)
+      return place?.isTaken ? holderOf(place) : undefined
+    })
+
+  return Lock.of({ acquire, holder })
 }
 
 // layers

@@ -40,6 +40,8 @@ export class Lock extends Context.Service<Lock, {
     name: string,
     options?: AcquireOptions
   ) => Effect.Effect<Held, LockTimeout | StorageError, Scope.Scope>
+  /** Who holds it, as far as is known, without asking for it. Of a process on this host that has died, it is free. */
+  readonly holder: (name: string) => Effect.Effect<Holder | undefined, StorageError>
 }>()("effect-opossum/services/Lock") {}
 
 // errors

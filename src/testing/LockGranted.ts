@@ -10,4 +10,7 @@ const held: Held = { isLost: Effect.succeed(false), isContended: Effect.succeed(
 
 // layers
 
-export const layer: Layer.Layer<Lock> = Layer.succeed(Lock, Lock.of({ acquire: () => Effect.succeed(held) }))
+export const layer: Layer.Layer<Lock> = Layer.succeed(
+  Lock,
+  Lock.of({ acquire: () => Effect.succeed(held), holder: () => Effect.succeed(undefined) })
+)

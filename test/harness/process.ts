@@ -64,7 +64,7 @@ export const toStorage = (perform: Perform): Storage["Service"] => {
 // running
 
 const granted: Held = { isLost: Effect.succeed(false), isContended: Effect.succeed(false) }
-const lock = Lock.of({ acquire: () => Effect.succeed(granted) })
+const lock = Lock.of({ acquire: () => Effect.succeed(granted), holder: () => Effect.succeed(undefined) })
 
 const now = Date.UTC(2025, 0, 1)
 

@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as LockMemory from "../../src/layers/LockMemory.ts"
+import type * as EventStore from "../../src/services/EventStore.ts"
 import { Lock } from "../../src/services/Lock.ts"
 import { Storage } from "../../src/services/Storage.ts"
 import * as LockGranted from "../../src/testing/LockGranted.ts"
@@ -99,6 +100,7 @@ describe("the lock", () => {
       let acquired = 0
       const released = Deferred.makeUnsafe<void>()
       const lock = Layer.succeed(Lock, {
+        holder: () => Effect.succeed(undefined),
         acquire: () =>
           Effect.gen(function*() {
             acquired++
@@ -132,6 +134,7 @@ describe("the lock", () => {
     let acquired = 0
     let released = 0
     const lock = Layer.succeed(Lock, {
+      holder: () => Effect.succeed(undefined),
       acquire: () =>
         Effect.gen(function*() {
           acquired++
@@ -142,7 +145,7 @@ describe("the lock", () => {
     return { lock, acquired: () => acquired, released: () => released }
   }
 
-  it.live("is kept for a moment for who reserved it, and no longer", () =>
+  it.live("is kept for a moment for who reserved it, and then given to those who wait", () =>
     Effect.gen(function*() {
       const { acquired, lock, released } = contended()
       const a = yield* open(StorageSimulated.make().layer, lock)
@@ -202,6 +205,40 @@ describe("the lock", () => {
       yield* b.store.append(take("s1", "b"))
       yield* a.store.append(take("s2", "a"))
       assert.deepStrictEqual(taken(yield* b.store.read(all)), ["s0 b", "s1 b", "s2 a"])
+    }).pipe(Effect.scoped))
+})
+
+describe("an anchor", () => {
+  it.live("of a position that another process appended, and of both sides of a take-over, has the commit's hash", () =>
+    Effect.gen(function*() {
+      const disk = StorageSimulated.make()
+      const a = yield* open(disk.layer, LockGranted.layer)
+      const b = yield* open(disk.layer, LockGranted.layer)
+      const appended: Array<EventStore.Appended> = []
+      for (const by of ["a", "b", "a", "b"]) {
+        appended.push(yield* (by === "a" ? a : b).store.append([take("s0", by), take("s1", by)]))
+        // the one that did not append knows nothing of it yet
+        const { hash, positions } = appended.at(-1)!
+        const other = by === "a" ? b : a
+        for (const position of positions) assert.strictEqual((yield* other.maintenance.anchorAt(position)).hash, hash)
+      }
+      const late = yield* open(disk.layer, LockGranted.layer)
+      for (const { maintenance } of [a, b, late]) {
+        for (const { hash, positions } of appended) {
+          for (const position of positions) assert.strictEqual((yield* maintenance.anchorAt(position)).hash, hash)
+        }
+      }
+      assert.isAbove((yield* a.maintenance.statistics).segments, 3)
+    }).pipe(Effect.scoped))
+
+  it.live("of a commit that was just seen is made without a look at the disk", () =>
+    Effect.gen(function*() {
+      const disk = StorageSimulated.make()
+      const a = yield* open(disk.layer, LockMemory.layer)
+      const { hash, positions } = yield* a.store.append([take("s0", "a"), take("s1", "a")])
+      const before = disk.log.length
+      for (const position of positions) assert.strictEqual((yield* a.maintenance.anchorAt(position)).hash, hash)
+      assert.strictEqual(disk.log.length, before)
     }).pipe(Effect.scoped))
 })
 

@@ -316,6 +316,23 @@ describe("LockFile", () => {
       assert.strictEqual(yield* attempt({ started: thisProcess.started + 1 }), "success")
     }))
 
+  it.effect("tells of a holder that lives, and that there is one of which nothing is known", () =>
+    Effect.gen(function*() {
+      const ask = (holder: object, change: (root: string) => void = () => {}) =>
+        Effect.scoped(Effect.gen(function*() {
+          const root = yield* folder
+          heldBy(root, holder)
+          change(root)
+          const { holder: find } = yield* Effect.provide(Lock, LockFile.layer({ root }))
+          return (yield* find("shop/writer"))?.pid
+        }))
+      assert.strictEqual(yield* ask({}), process.pid)
+      assert.strictEqual(yield* ask({ host: "elsewhere", boot: "b", pid: 4194305 }), 4194305)
+      assert.isUndefined(yield* ask({ pid: 4194305 }))
+      assert.strictEqual(yield* ask({}, (root) => fs.rmSync(join(root, "shop/writer.json"))), 0)
+      assert.isUndefined(yield* ask({}, (root) => fs.utimesSync(join(root, "shop/writer.lock"), 1, 1)))
+    }))
+
   it.effect("a note that is older than the lock says nothing about who holds it", () =>
     Effect.gen(function*() {
       const root = yield* folder

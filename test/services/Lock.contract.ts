@@ -187,6 +187,20 @@ export const suite = <E>(title: string, layer: Layer.Layer<Lock, E>): void => {
         assert.isFalse(yield* held.isLost)
       }))
 
+    test("tells who holds it, without asking for it", () =>
+      Effect.gen(function*() {
+        const { holder } = yield* Lock
+        assert.isUndefined(yield* holder(name))
+        const held = yield* hold()
+        assert.strictEqual((yield* holder(name))?.pid, process.pid)
+        assert.strictEqual((yield* holder(name))?.since, "1970-01-01T00:00:00.000Z")
+        assert.isUndefined(yield* holder("shop/other"))
+        assert.isUndefined(yield* holder("nowhere/writer"))
+        assert.isFalse(yield* held.isContended)
+        yield* held.release
+        assert.isUndefined(yield* holder(name))
+      }))
+
     test("serves a long queue", () =>
       Effect.gen(function*() {
         const order: Array<string> = []

@@ -12,5 +12,6 @@ describe("LockGranted", () => {
         assert.isFalse(yield* held.isContended)
         assert.isFalse(yield* held.isLost)
       }
+      assert.isUndefined(yield* lock.holder("shop/writer"))
     }).pipe(Effect.provide(LockGranted.layer)))
 })

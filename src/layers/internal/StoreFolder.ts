@@ -30,6 +30,12 @@ export const batonName = (n: number, storeId: string): string => `${n.toString()
 /** Folders that were being made or removed when their process died are removed after so many milliseconds. */
 const leftOverAge = 3_600_000
 
+/** The folder that a store lies in, "" for the root, and its name there, to be put together again with a prefix. */
+const split = (store: string): { readonly folder: string; readonly prefix: string; readonly name: string } => {
+  const at = store.lastIndexOf("/")
+  return { folder: store.slice(0, Math.max(at, 0)), prefix: store.slice(0, at + 1), name: store.slice(at + 1) }
+}
+
 const description = (store: string) => `${store}/store.json`
 
 /** The id of the store in this folder, or `undefined` where there is none. Refuses what is not a store, or a newer one. */
@@ -82,25 +88,27 @@ const parse = (bytes: Uint8Array): Partial<Description> | undefined => {
   }
 }
 
-/** Opens the store, after making it if there is none; returns its id. */
+/** Opens the store, after making it if there is none; returns its id. What lies above the store must exist, but for the root. */
 export const open = Effect.fnUntraced(function*(
   store: string,
   options: { readonly readOnly: boolean; readonly durability: Header["durability"]; readonly writer: Header["writer"] }
 ) {
   const storage = yield* Storage
+  const { folder, name, prefix } = split(store)
   const known = yield* inspect(store)
   if (known !== undefined) {
     if (!options.readOnly) {
       // whoever made the store may not have come to this yet, and what is appended from now on must not be lost with its name
-      yield* storage.syncDirectory("")
+      yield* storage.syncDirectory(folder)
       yield* Effect.ignore(removeLeftOvers(store))
     }
     return known
   }
   if (options.readOnly) return yield* new StorageError({ operation: "open", path: store, reason: "NotFound" })
   const now = yield* Clock.currentTimeMillis
-  const made = `.${store}.new-${yield* suffix(now)}`
+  const made = `${prefix}.${name}.new-${yield* suffix(now)}`
   const id = newStoreId()
+  if (folder !== "") yield* storage.makeDirectory(made, { parents: false })
   yield* storage.makeDirectory(`${made}/ledger`)
   yield* Effect.scoped(Effect.gen(function*() {
     const segment = yield* storage.createFile(`${made}/ledger/${segmentName(1)}`)
@@ -126,7 +134,7 @@ export const open = Effect.fnUntraced(function*(
     format: Format.format,
     features: [],
     id,
-    name: store,
+    name,
     created: new Date(now).toISOString()
   }
   yield* storage.replaceDocument(description(made), Buffer.from(JSON.stringify(text, null, 2) + "\n"), { sync: true })
@@ -139,7 +147,7 @@ export const open = Effect.fnUntraced(function*(
         ? Effect.as(storage.remove(made), false)
         : Effect.fail(error))
   )
-  yield* storage.syncDirectory("")
+  yield* storage.syncDirectory(folder)
   if (mine) return id
   const other = yield* inspect(store)
   if (other !== undefined) return other
@@ -149,9 +157,10 @@ export const open = Effect.fnUntraced(function*(
 /** Takes the store out of the way with one rename, then removes it. */
 export const destroy = Effect.fnUntraced(function*(store: string) {
   const storage = yield* Storage
-  const away = `.${store}.deleted-${yield* suffix(yield* Clock.currentTimeMillis)}`
+  const { folder, name, prefix } = split(store)
+  const away = `${prefix}.${name}.deleted-${yield* suffix(yield* Clock.currentTimeMillis)}`
   yield* storage.rename(store, away)
-  yield* storage.syncDirectory("")
+  yield* storage.syncDirectory(folder)
   yield* storage.remove(away)
 })
 
@@ -161,11 +170,12 @@ const suffix = (now: number) =>
 const removeLeftOvers = Effect.fnUntraced(function*(store: string) {
   const storage = yield* Storage
   const now = yield* Clock.currentTimeMillis
-  for (const { kind, name } of yield* storage.list("")) {
-    for (const prefix of [`.${store}.new-`, `.${store}.deleted-`]) {
+  const { folder, name: own, prefix: above } = split(store)
+  for (const { kind, name } of yield* storage.list(folder)) {
+    for (const prefix of [`.${own}.new-`, `.${own}.deleted-`]) {
       if (kind !== "directory" || !name.startsWith(prefix)) continue
       const time = parseInt(name.slice(prefix.length).split("-")[0] ?? "", 36)
-      if (now - time > leftOverAge) yield* storage.remove(name)
+      if (now - time > leftOverAge) yield* storage.remove(above + name)
     }
   }
 })

@@ -120,8 +120,9 @@ it.live("of a store that was deleted go nowhere, also where another store has it
     yield* old.store.append([take("s0", "old"), take("s1", "old")])
     // gets its turn late
     const gate = makeGate()
-    const { acquire } = Context.get(locks, Lock)
+    const { acquire, holder } = Context.get(locks, Lock)
     const slow = Layer.succeed(Lock, {
+      holder,
       acquire: (name, options) =>
         name === "shop/events/mirror" ? Effect.andThen(gate.pass, acquire(name, options)) : acquire(name, options)
     })
