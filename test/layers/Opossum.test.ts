@@ -13,6 +13,7 @@ import { join } from "node:path"
 import * as Event from "../../src/Event.ts"
 import * as LockFile from "../../src/layers/LockFile.ts"
 import * as Opossum from "../../src/layers/Opossum.ts"
+import type { Position } from "../../src/Position.ts"
 import * as Query from "../../src/Query.ts"
 import * as EventStore from "../../src/services/EventStore.ts"
 import * as Admin from "../../src/services/EventStoreAdmin.ts"
@@ -211,13 +212,17 @@ describe("the store as a whole", () => {
   it.live("using the store after its scope has ended fails with StoreClosed", () =>
     Effect.gen(function*() {
       const root = yield* temporaryFolder
-      const store = yield* Effect.provide(Effect.service(EventStore.EventStore), onFiles(root))
+      const [store, maintenance] = yield* Effect.all([
+        Effect.service(EventStore.EventStore),
+        Effect.service(Maintenance.EventStoreMaintenance)
+      ]).pipe(Effect.tap(([store]) => store.append(note("a"))), Effect.provide(onFiles(root)))
       const all = [
         store.append(note("a")),
         store.read(Query.all),
         store.head,
         store.awaitBeyond(undefined),
-        store.reserve
+        store.reserve,
+        maintenance.anchorAt(1 as Position)
       ]
       for (const effect of all) {
         const error = yield* Effect.flip(

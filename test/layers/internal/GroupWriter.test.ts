@@ -18,6 +18,7 @@ import * as EventStore from "../../../src/services/EventStore.ts"
 import type { Lock } from "../../../src/services/Lock.ts"
 import type { Storage } from "../../../src/services/Storage.ts"
 import * as Tag from "../../../src/Tag.ts"
+import * as LockGranted from "../../../src/testing/LockGranted.ts"
 import * as StorageSimulated from "../../../src/testing/StorageSimulated.ts"
 
 const Seat = Schema.NonEmptyString.pipe(Tag.as("seat"))
@@ -166,19 +167,25 @@ describe("work", () => {
       assert.isBelow(looks, side * side * (side + 20))
     }).pipe(Effect.scoped))
 
-  it.live("whoever reserved has seen what others committed, and what this process was writing", () =>
-    Effect.gen(function*() {
-      const disk = StorageSimulated.make().layer
-      const lock = Layer.succeedContext(yield* Layer.build(LockMemory.layer))
-      const [a, b] = yield* Effect.all([build(disk, lock), build(disk, lock)])
-      yield* a.writer.append([event("a1", [])], undefined)
-      yield* b.writer.append([event("b1", []), event("b2", [])], undefined)
-      assert.strictEqual(a.history.known().position, 1)
-      const own = yield* Effect.forkChild(a.writer.append([event("a2", [])], undefined), { startImmediately: true })
-      yield* a.writer.reserve
-      assert.strictEqual(a.history.known().position, 4)
-      yield* Fiber.join(own)
-    }).pipe(Effect.scoped))
+  for (
+    const [what, locks] of [["a lock", LockMemory.layer], ["a lock that everybody gets", LockGranted.layer]] as const
+  ) {
+    it.live(`whoever reserved has seen what others committed, and what this process was writing, with ${what}`, () =>
+      Effect.gen(function*() {
+        const disk = StorageSimulated.make().layer
+        const lock = Layer.succeedContext(yield* Layer.build(locks))
+        const [a, b] = yield* Effect.all([build(disk, lock), build(disk, lock)])
+        yield* a.writer.append([event("a1", [])], undefined)
+        yield* b.writer.append([event("b1", []), event("b2", [])], undefined)
+        assert.strictEqual(a.history.known().position, 1)
+        yield* a.writer.reserve
+        assert.strictEqual(a.history.known().position, 3)
+        const own = yield* Effect.forkChild(a.writer.append([event("a2", [])], undefined), { startImmediately: true })
+        yield* a.writer.reserve
+        assert.strictEqual(a.history.known().position, 4)
+        yield* Fiber.join(own)
+      }).pipe(Effect.scoped))
+  }
 
   it.effect("tags that are too many for one line are refused, and nothing is written", () =>
     Effect.gen(function*() {
