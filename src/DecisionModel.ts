@@ -63,7 +63,7 @@ export interface Fold {
   readonly initial: unknown
   /** By the event's `_tag`; "last" keeps the newest event as it is. */
   readonly apply: Functions | "last"
-  readonly snapshot: Required<Snapshot<unknown>> | undefined
+  readonly snapshot: Snapshot<unknown> & { readonly every: number } | undefined
 }
 
 type Functions = Readonly<
@@ -102,8 +102,10 @@ export type Apply<E extends Event.Event, in out S> = {
 /** A model, or models in records and tuples, as deep as wanted. */
 export type Input = Any | ReadonlyArray<Input> | { readonly [x: string]: Input }
 
-/** The state of a model, or the states of a record or tuple of models. */
-export type StateOf<M> = M extends DecisionModel<infer S> ? S : { readonly [K in keyof M]: StateOf<M[K]> }
+/** The state of a model, or the states of a record or tuple of models; of models that are not known, `unknown`. */
+export type StateOf<M> = Input extends M ? unknown
+  : M extends DecisionModel<infer S> ? S
+  : { readonly [K in keyof M]: StateOf<M[K]> }
 
 // constructors
 

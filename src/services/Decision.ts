@@ -29,6 +29,8 @@
  * )
  * ```
  */
+import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Pull from "effect/Pull"
@@ -39,6 +41,7 @@ import type { AppendCondition } from "../AppendCondition.ts"
 import * as DecisionModel from "../DecisionModel.ts"
 import * as Event from "../Event.ts"
 import * as metrics from "../internal/metrics.ts"
+import * as turnstile from "../internal/turnstile.ts"
 import type { Position } from "../Position.ts"
 import * as Query from "../Query.ts"
 import * as EventStore from "./EventStore.ts"
@@ -105,6 +108,36 @@ export interface ExecuteOptions {
 /** All that `execute` can fail with besides the decision's own errors; also a schema, for a command's `error`. */
 export const ExecuteError = Schema.Union([EventStore.AppendError, EventStore.ReadError])
 export type ExecuteError = typeof ExecuteError.Type
+
+// snapshots
+
+/** What a snapshot is found by. States of other versions, and of the same model over other events, are other snapshots. */
+export interface SnapshotKey {
+  readonly name: string
+  readonly version: number
+  readonly query: Query.Any
+}
+
+/** A model's state as of a position. */
+export interface Snapshot {
+  /** As the model's `state` schema encodes it. */
+  readonly state: Schema.Json
+  /** The head of the read that the state was folded from. */
+  readonly position: Position
+}
+
+/**
+ * Where the states of models with a `snapshot` are kept. The default keeps none: that costs time, and changes no answer.
+ *
+ * Neither function may fail: a snapshot that cannot be loaded is none, and one that cannot be saved is not needed. Whoever keeps
+ * them answers for their being of the store that is open and of its present history.
+ */
+export const Snapshots: Context.Reference<{
+  readonly load: (key: SnapshotKey) => Effect.Effect<Snapshot | undefined>
+  readonly save: (key: SnapshotKey, snapshot: Snapshot) => Effect.Effect<void>
+}> = Context.Reference("effect-opossum/services/Decision/Snapshots", { defaultValue: () => noSnapshots })
+
+const noSnapshots: Context.Service.Shape<typeof Snapshots> = { load: () => Effect.undefined, save: () => Effect.void }
 
 // functions
 
@@ -208,7 +241,7 @@ const attempts = Effect.fnUntraced(function*<A, E, R>(
     span.attribute("opossum.attempts", attempt)
     span.attribute("opossum.conflicts", attempt - 1)
     yield* Metric.update(metrics.decisionAttempts, 1)
-    const decided = yield* once(store, model, decision, attempt)
+    const decided = yield* inTurn(store, model.query, (turn) => once(store, model, decision, attempt, turn))
     if (!(decided instanceof Conflict)) {
       if (decided.head !== undefined) span.attribute("opossum.head", decided.head)
       return decided
@@ -226,10 +259,13 @@ const once = Effect.fnUntraced(function*<A, E, R>(
   store: Store,
   model: DecisionModel.Any,
   { decide }: Decision<A, E, R>,
-  attempt: number
+  attempt: number,
+  turn: turnstile.Ticket | undefined
 ) {
+  // Overtaken once, and so not unlikely again: whoever else writes shall wait for a moment. It is a hint, so it may fail.
+  if (attempt > 1) yield* Effect.ignore(store.reserve)
   const { condition, head, state } = yield* readModel(store, model)
-  const result = yield* Effect.suspend(() => decide(state, attempt))
+  const result = yield* Effect.provideService(Effect.suspend(() => decide(state, attempt)), Turn, turn)
   const events = eventsOf(result as Outcome)
   if (events.length === 0) return { result, positions: [], head } as unknown as Decided<A>
   return yield* store.append(events, condition).pipe(
@@ -252,6 +288,47 @@ const isGenerator = (decided: Decide): decided is Extract<Decide, Generator> =>
   typeof decided === "object" && decided !== null && !Array.isArray(decided) && !Event.isEvent(decided) &&
   typeof (decided as Partial<Generator>).next === "function"
 
+// turns
+
+/** Longer than any decision that does nothing but decide takes, even behind many others. */
+const longestWait = 1000
+/** Beyond it, keeping order costs more than conflicts do. */
+const longestQueue = 4096
+
+const turnstiles = new WeakMap<Store, turnstile.Turnstile>()
+
+/** The turn in which a fiber decides. */
+const Turn = Context.Reference<turnstile.Ticket | undefined>("effect-opossum/services/Decision/Turn", {
+  defaultValue: () => undefined
+})
+
+/**
+ * One attempt after those of this process that came before and ask for the same things. This is for speed, and safety does not
+ * rest on it: the condition is checked as ever. An attempt's turn ends with it, so nobody waits while another one's schedule does.
+ */
+const inTurn = <A, E, R>(
+  store: Store,
+  query: Query.Any,
+  use: (turn: turnstile.Ticket | undefined) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.withFiber((fiber) => {
+      let gate = turnstiles.get(store)
+      if (gate === undefined) turnstiles.set(store, gate = turnstile.make({ limit: longestQueue }))
+      const items = Query.normalize(query)
+      const ticket = gate.enter(items === "all" ? anything : items)
+      const given = fiber.getRef(Turn)
+      const outer = given?.isOver === false ? given : undefined
+      // A full queue is no reason to fail, nor to wait.
+      if (ticket === undefined) return restore(use(outer))
+      // Who waited inside another decision's `decide` could wait for that one, which waits for it. Others wait for both.
+      const turn = outer === undefined ? ticket.turn(longestWait) : Effect.void
+      return Effect.onExit(restore(Effect.andThen(turn, use(outer ?? ticket))), () => Effect.sync(ticket.leave))
+    })
+  )
+
+const anything: ReadonlyArray<turnstile.Item> = [{ types: [], tags: [] }]
+
 // reading
 
 /** Folds that are read together. */
@@ -262,36 +339,99 @@ interface Group {
 }
 
 /**
- * The folds in as few reads as there can be: one for all, but `last` models, which read a single event unless it is read anyway.
+ * The folds in as few reads as there can be: one for all, but
  *
- * A first read tells the head; the others read only up to it, so that all parts are of one moment. Between two reads tags may be
- * added to older events, and a later read sees them: that is no older state passed off as a newer one, since the condition counts
- * an addition of tags at its own position, which is above the head of the first read. So an append that rests on a mixture fails.
+ * - `last` models, which read a single event unless it is read anyway;
+ * - models with a snapshot, which read what came after it (together, if their snapshots are of one position);
+ * - one more where two models want the same event, one decoded and the other raw.
+ *
+ * The first read tells the head; the others read only up to it, so that all parts are of one moment. Between two reads tags may be
+ * added to older events, and a later read sees them. That cannot be missed: the condition counts an addition of tags at its own
+ * position, which is above the head of the first read, so an append that rests on such a mixture fails. And a snapshot made of it
+ * is told by its next read that these events were tagged after it.
  */
 const readModel = Effect.fnUntraced(function*<S>(store: Store, model: DecisionModel.DecisionModel<S>) {
   const { folds } = model
+  const keeper = yield* Snapshots
   const states = folds.map(({ initial }) => initial)
+  const folded = folds.map(() => 0)
+
+  // what to read
+
   const groups: Array<Group> = []
+  const kept: Array<number> = []
   const newest: Array<number> = []
-  folds.forEach(({ apply }, i) => apply === "last" ? newest.push(i) : join(groups, folds, i))
+  folds.forEach(({ apply, snapshot }, i) => {
+    if (apply === "last") newest.push(i)
+    else if (snapshot !== undefined && keeper !== noSnapshots) kept.push(i)
+    else join(groups, folds, i)
+  })
+  // What is read anyway needs no snapshot.
+  const saved = kept.filter((i) => !joinIfCovered(groups, folds, i))
+  // Loaded before the first read, so that no true one can be of a later position.
+  const loaded = yield* Effect.forEach(saved, (i) => load(keeper, folds[i]!))
+  const ahead = new Map<Position, Array<Group>>()
+  saved.forEach((i, at) => {
+    const snapshot = loaded[at]
+    if (snapshot === undefined) return join(groups, folds, i)
+    states[i] = snapshot.state
+    const same = ahead.get(snapshot.position) ?? []
+    ahead.set(snapshot.position, same)
+    join(same, folds, i)
+  })
   const alone = newest.filter((i) => !joinIfCovered(groups, folds, i))
+
+  // reading it
 
   let head: Position | undefined
   let isFirst = true
   const read = Effect.fnUntraced(function*(members: ReadonlyArray<number>, options: EventStore.ReadOptions) {
-    // An empty store has nothing below its head.
-    if (!isFirst && head === undefined) return
     const query = members.length === folds.length ? model.query : queryOf(members.map((i) => folds[i]!.query))
     const found = yield* store.read(query, isFirst ? options : { ...options, before: head! + 1 as Position })
     if (isFirst) head = found.head
     isFirst = false
-    const some = members.map((i) => states[i])
-    DecisionModel.foldInto(members.map((i) => folds[i]!), some, found.events)
-    members.forEach((i, at) => states[i] = some[at])
+    return found
   })
-  for (const { members } of groups) yield* read(members, {})
-  for (const i of alone) yield* read([i], { backwards: true, limit: 1 })
+  const take = (members: ReadonlyArray<number>, events: ReadonlyArray<Event.SequencedEvent<unknown>>) => {
+    const some = members.map((i) => states[i])
+    const counts = DecisionModel.foldInto(members.map((i) => folds[i]!), some, events)
+    members.forEach((i, at) => {
+      states[i] = some[at]
+      folded[i] = counts[at]!
+    })
+  }
+  /** An empty store has nothing below its head. */
+  const isEmpty = () => !isFirst && head === undefined
 
+  for (const { members } of groups) {
+    if (!isEmpty()) take(members, (yield* read(members, {})).events)
+  }
+  for (const [after, same] of ahead) {
+    for (const { members } of same) {
+      const found = isEmpty() ? undefined : yield* read(members, { after })
+      // A snapshot beyond the head is of another history; one of events that have other tags by now may lack some of them.
+      if (found !== undefined && head !== undefined && after <= head && found.retagged === undefined) {
+        take(members, found.events)
+      } else {
+        for (const i of members) states[i] = folds[i]!.initial
+        if (isEmpty()) continue
+        take(members, (yield* read(members, {})).events)
+        // The next one shall not find it again.
+        for (const i of members) folded[i] = Infinity
+      }
+    }
+  }
+  for (const i of alone) {
+    if (!isEmpty()) take([i], (yield* read([i], { backwards: true, limit: 1 })).events)
+  }
+
+  // Before anybody has the states in hands.
+  if (head !== undefined) {
+    for (const i of saved) {
+      const { snapshot } = folds[i]!
+      if (folded[i]! >= snapshot!.every) yield* save(keeper, folds[i]!, states[i], head)
+    }
+  }
   const built: Built<S> = {
     state: model.combine(states),
     head,
@@ -299,6 +439,55 @@ const readModel = Effect.fnUntraced(function*<S>(store: Store, model: DecisionMo
   }
   return built
 })
+
+type Keeper = Context.Service.Shape<typeof Snapshots>
+
+const keyOf = ({ query, snapshot }: DecisionModel.Fold): SnapshotKey => ({
+  name: snapshot!.name,
+  version: snapshot!.version,
+  query
+})
+
+const ignored = (what: string, { snapshot }: DecisionModel.Fold) => (cause: Cause.Cause<unknown>) =>
+  Effect.as(Effect.logDebug(`The snapshot ${snapshot!.name} cannot be ${what}`, cause), undefined)
+
+/** A snapshot only saves time, so whatever is wrong with one, it is none. */
+const load = (keeper: Keeper, fold: DecisionModel.Fold) =>
+  Effect.suspend(() => keeper.load(keyOf(fold))).pipe(
+    Effect.map((found) =>
+      found && { position: found.position, state: codecOf(fold.snapshot!.state).decode(found.state) }
+    ),
+    Effect.catchCause(ignored("loaded", fold))
+  )
+
+/** Encoded at once, since nobody knows what becomes of the state; saved beside what is going on, which does not wait for it. */
+const save = (keeper: Keeper, fold: DecisionModel.Fold, state: unknown, position: Position) =>
+  Effect.suspend(() => {
+    const encoded = codecOf(fold.snapshot!.state).encode(state)
+    return Effect.forkDetach(
+      Effect.catchCause(
+        Effect.suspend(() => keeper.save(keyOf(fold), { state: encoded, position })),
+        ignored("saved", fold)
+      )
+    )
+  }).pipe(Effect.catchCause(ignored("encoded", fold)))
+
+interface Codec {
+  readonly encode: (state: unknown) => Schema.Json
+  readonly decode: (state: Schema.Json) => unknown
+}
+
+const codecs = new WeakMap<object, Codec>()
+
+/** Models are made anew for each decision, their schemas mostly not. */
+const codecOf = (schema: Schema.ConstraintCodec<unknown, unknown>): Codec => {
+  let codec = codecs.get(schema)
+  if (codec === undefined) {
+    const json = Schema.toCodecJson(schema)
+    codecs.set(schema, codec = { encode: Schema.encodeSync(json), decode: Schema.decodeUnknownSync(json) })
+  }
+  return codec
+}
 
 const queryOf = (queries: ReadonlyArray<Query.Any>): Query.Any =>
   queries.length === 1 ? queries[0]! : Query.or(...queries as ReadonlyArray<Query.Any> as [Query.Any])

@@ -1,6 +1,6 @@
 /** What decisions and their models infer: read by the compiler, never run. */
 import { Context, Effect, Option, Schedule, Schema } from "effect"
-import { Decision, DecisionModel, Event, EventStore, type Position, Query, Tag } from "effect-opossum"
+import { Decision, DecisionModel, Event, type EventStore, type Position, Query, Tag } from "effect-opossum"
 
 type Equals<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 const exactly = <B>() => <A>(_value: A, ..._proof: Equals<A, B> extends true ? [] : [never]) => {}
@@ -153,6 +153,8 @@ exactly<DecisionModel.DecisionModel<Event.SequencedEvent<CourseDefined> | undefi
 )
 const covariant: DecisionModel.DecisionModel<number | string> = capacityOf(course)
 exactly<{ readonly n: number }>()(DecisionModel.fold({ n: capacityOf(course) }, []))
+// models that a program was given
+exactly<DecisionModel.DecisionModel<unknown>>()(DecisionModel.all({} as DecisionModel.Input))
 // @ts-expect-error a number is no model
 compiles(() => DecisionModel.all({ a: 1 }))
 
