@@ -62,6 +62,8 @@ const loadSize = 1024
 const loadBytes = 8 * 1024 * 1024
 /** How many candidates of a condition are read at a time after the first. */
 const lookAhead = 16
+/** How many positions the index lists in the time that it takes to read one event. */
+const listedPerRead = 16
 /** So many of the newest commits' hashes are kept at least. */
 const keptHashes = 256
 
@@ -290,16 +292,44 @@ export const make = (
           const [record] = yield* ledger.read([candidate])
           if (record?.kind !== "tags") continue
           const targets = record.targets.filter(({ position }) => position <= after)
-          for (let i = 0, size = 1; i < targets.length; i += size, size = lookAhead) {
-            const places: Array<Candidate> = []
-            for (const { position } of targets.slice(i, i + size)) {
-              const place = yield* index.locate(position)
-              if (place !== undefined) places.push({ position, ...place })
-            }
-            if ((yield* load(query, places, head)).length > 0) return candidate.position
-          }
+          if (yield* findsOneOf(query, targets.map(({ position }) => position), head)) return candidate.position
         }
       }
+    })
+
+    /** Whether the query finds one of these events at `head`. */
+    const findsOneOf = Effect.fnUntraced(function*(
+      query: Query.Any,
+      positions: ReadonlyArray<Position>,
+      head: number
+    ) {
+      let rest = positions
+      // Of many, those that the index does not list for the query need not be read, as long as that list is not much longer.
+      if (positions.length > lookAhead) {
+        const wanted = new Set(positions)
+        const listed: Array<Position> = []
+        let [least, most] = [Infinity, 0]
+        for (const position of positions) {
+          least = Math.min(least, position)
+          most = Math.max(most, position)
+        }
+        const candidates = index.find(query, { after: least - 1, before: most + 1, backwards: false })
+        for (let looked = 0; rest === positions && looked < positions.length * listedPerRead;) {
+          const next = yield* candidates.next
+          looked += next.length
+          for (const { position } of next) if (wanted.has(position)) listed.push(position)
+          if (next.length === 0) rest = listed
+        }
+      }
+      for (let i = 0, size = 1; i < rest.length; i += size, size = lookAhead) {
+        const places: Array<Candidate> = []
+        for (const position of rest.slice(i, i + size)) {
+          const place = yield* index.locate(position)
+          if (place !== undefined) places.push({ position, ...place })
+        }
+        if ((yield* load(query, places, head)).length > 0) return true
+      }
+      return false
     })
 
     const hashAt: History["hashAt"] = (position) =>

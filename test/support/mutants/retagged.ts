@@ -31,8 +31,18 @@ export const patches: Patches = {
   },
   "retagged-first-events-only": {
     file: history,
-    find: "for (let i = 0, size = 1; i < targets.length; i += size, size = lookAhead) {\n            const places",
-    replace: "for (let i = 0, size = 1; i < 1; i += size) {\n            const places"
+    find: "for (let i = 0, size = 1; i < rest.length; i += size",
+    replace: "for (let i = 0, size = 1; i < Math.min(1, rest.length); i += size"
+  },
+  "retagged-list-without-its-end": {
+    file: history,
+    find: "before: most + 1, backwards: false",
+    replace: "before: most, backwards: false"
+  },
+  "retagged-list-cut-off": {
+    file: history,
+    find: "if (next.length === 0) rest = listed",
+    replace: "rest = listed"
   },
   "retagged-whatever-the-query": {
     file: history,
