@@ -187,7 +187,7 @@ export const patches: Patches = {
     file: "src/layers/internal/StoreFolder.ts",
     find: `    if (!options.readOnly) {
       // whoever made the store may not have come to this yet, and what is appended from now on must not be lost with its name
-      yield* storage.syncDirectory("")\n`,
+      yield* storage.syncDirectory(folder)\n`,
     replace: `    if (!options.readOnly) {\n`
   },
   "ledger-tidies-another-store": {
