@@ -17,7 +17,7 @@ describe("fileKey", () => {
     const name = toFileName(chars.join(""))
     isSafe(name)
     if (!name.includes("~")) assert.strictEqual(fromFileName(name), chars.join(""))
-  }, { propertyTest: { runs: 2000 } })
+  }, { arbitrary: { runs: 2000 } })
 
   it("so are those that lead elsewhere elsewhere", () => {
     for (
@@ -33,7 +33,7 @@ describe("fileKey", () => {
     for (const text of [left!, right!]) isSafe(toFileName(text))
     assert.strictEqual(toFileName(left!) === toFileName(right!), left === right)
     assert.notStrictEqual(toFileName(left!), toFileName(left! + "x"))
-  }, { propertyTest: { runs: 500 } })
+  }, { arbitrary: { runs: 500 } })
 
   it("differ where case or the form of Unicode does", () => {
     const names = ["Ä", "ä", "A\u0308", "a\u0308", "A", "a", "^a", "%41", "~"].map(toFileName)
