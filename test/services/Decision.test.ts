@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -303,6 +304,22 @@ describe("attempts", () => {
       assert.deepStrictEqual(yield* after(63), [3, true])
       const error = yield* Effect.flip(Fiber.join(fiber))
       assert.isTrue(error._tag === "AppendConditionFailed" && error.conflict === Position.make(3))
+    })
+  )
+
+  test(
+    "of many that conflict at once come back at different times",
+    Effect.gen(function*() {
+      const delays = yield* Effect.forEach(
+        Array.from({ length: 20 }),
+        () =>
+          Effect.flatMap(
+            Schedule.toStep(Decision.defaultRetry),
+            (step) => Effect.map(step(0, undefined), ([, delay]) => Duration.toMillis(delay))
+          )
+      )
+      assert.isAbove(new Set(delays).size, 10)
+      assert.isTrue(delays.every((delay) => delay >= 40 && delay <= 60))
     })
   )
 
@@ -888,21 +905,26 @@ describe("snapshots", () => {
     "that cannot be loaded, encoded or saved harm nobody",
     Effect.gen(function*() {
       yield* EventStore.append(some("a", 1, 3))
-      const sizeWith = (service: Context.Service.Shape<typeof Decision.Snapshots>, model = names("a")) =>
+      /** With a keeper that has none yet, so that one is saved. */
+      const sizeWith = (service: Partial<Context.Service.Shape<typeof Decision.Snapshots>>, model = names("a")) =>
         Decision.execute(model, (names) => take("b", `${names.size}`)).pipe(
           Effect.tap(() => quiet),
-          Effect.provideService(Decision.Snapshots, service),
+          Effect.provideService(Decision.Snapshots, { ...makeKeeper().service, ...service }),
           Effect.map(({ result }) => result.student)
         )
-      const { service } = makeKeeper()
+      let calls = 0
       const thrown = () => {
+        calls++
         throw new Error("out of order")
       }
-      assert.strictEqual(yield* sizeWith({ ...service, load: () => Effect.die("out of order") }), "3")
-      assert.strictEqual(yield* sizeWith({ ...service, load: thrown }), "3")
-      assert.strictEqual(yield* sizeWith({ ...service, save: () => Effect.die("out of order") }), "3")
-      assert.strictEqual(yield* sizeWith({ ...service, save: thrown }), "3")
-      assert.strictEqual(yield* sizeWith({ ...service, save: () => Effect.never }), "3")
+      const dead = () => Effect.andThen(Effect.sync(() => calls++), Effect.die("out of order"))
+      const never = () => Effect.andThen(Effect.sync(() => calls++), Effect.never)
+      assert.strictEqual(yield* sizeWith({ load: dead }), "3")
+      assert.strictEqual(yield* sizeWith({ load: thrown }), "3")
+      assert.strictEqual(yield* sizeWith({ save: dead }), "3")
+      assert.strictEqual(yield* sizeWith({ save: thrown }), "3")
+      assert.strictEqual(yield* sizeWith({ save: never }), "3")
+      assert.strictEqual(calls, 5)
       const model = DecisionModel.make({
         query: Query.of(Taken, { course: "a" }),
         initial: new Set<string>() as ReadonlySet<string>,
@@ -914,7 +936,8 @@ describe("snapshots", () => {
           every: 1
         }
       })
-      assert.strictEqual(yield* sizeWith(service, model), "3")
+      assert.strictEqual(yield* sizeWith({ save: thrown }, model), "3")
+      assert.strictEqual(calls, 5)
     })
   )
 
@@ -933,12 +956,25 @@ describe("snapshots", () => {
   )
 
   test(
-    "none are kept by default",
+    "none are kept by default, nor made",
     Effect.gen(function*() {
       yield* EventStore.append(some("a", 1, 3))
       const { reads, store } = yield* noted
-      yield* withStore(store)(Effect.andThen(Decision.build(names("a")), Decision.build([taken("b"), names("a")])))
-      assert.deepStrictEqual(reads(), [{}, {}])
+      let encoded = 0
+      const state = Schema.Int.check(Schema.makeFilter(() => {
+        encoded++
+        return true
+      }))
+      const model = DecisionModel.make({
+        query: Query.of(Taken, { course: "a" }),
+        initial: 0,
+        apply: { Taken: (n) => n + 1 },
+        snapshot: { name: "n", version: 1, state, every: 1 }
+      })
+      yield* withStore(store)(Effect.andThen(Decision.build(model), Decision.build([taken("b"), model])))
+      assert.deepStrictEqual([reads(), encoded], [[{}, {}], 0])
+      yield* buildWith(makeKeeper(), model)
+      assert.isAbove(encoded, 0)
     })
   )
 })
