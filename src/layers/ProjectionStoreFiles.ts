@@ -11,9 +11,11 @@ import { Lock } from "../services/Lock.ts"
 import { ProjectionStore, type Slot } from "../services/ProjectionStore.ts"
 import { Storage } from "../services/Storage.ts"
 import * as ProjectionClaim from "./internal/projectionClaim.ts"
+import * as ProjectionCompaction from "./internal/projectionCompaction.ts"
 import * as Folder from "./internal/projectionFolder.ts"
 import * as ProjectionReader from "./internal/projectionReader.ts"
 import { inRealTime } from "./internal/realTime.ts"
+import * as StateFiles from "./internal/StateFiles.ts"
 
 // options
 
@@ -50,6 +52,19 @@ const openSlot = Effect.fnUntraced(function*(place: Folder.Place) {
     )
     if (held === undefined) return undefined
     const made = yield* Effect.uninterruptible(Scope.provide(ProjectionClaim.make(place, held), scope))
+    const compaction = yield* Scope.provide(ProjectionCompaction.make(name, made), scope)
+    const files = place.stateFiles ? yield* Scope.provide(StateFiles.make(place, made, held.isLost), scope) : undefined
+    made.hooks.current = {
+      changed: (keys) => {
+        compaction.changed(keys)
+        files?.changed(keys)
+      },
+      replaced: () => {
+        compaction.replaced()
+        files?.replaced()
+      },
+      beforeBegin: compaction.beforeBegin
+    }
     writer = made
     yield* Scope.addFinalizer(scope, Effect.sync(() => void (writer = writer === made ? undefined : writer)))
     yield* reader.close

@@ -122,4 +122,57 @@ describe("ProjectionStoreFiles", () => {
       yield* (yield* again.live)!.save(changes(5, [entry("y", 5)]))
       assert.deepStrictEqual(yield* keys(a), ["y", "z"])
     }).pipe(Effect.scoped))
+
+  it.live("a log that is mostly dead is made smaller, and nothing is lost", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(disk.layer, LockMemory.layer)
+      const b = yield* open(disk.layer, LockMemory.layer)
+      const claim = yield* take(a)
+      yield* build(claim, changes(1, [entry("fixed", 1), entry("gone", 1)]))
+      const live = (yield* claim.live)!
+      const large = "x".repeat(20_000)
+      let position = 1
+      const save = Effect.gen(function*() {
+        position++
+        const key = `k${position % 7}`
+        yield* live.save(changes(position, [entry(key, position, large)], position === 50 ? ["gone"] : []))
+      })
+      yield* Effect.repeat(save, {
+        while: () => generations(disk).pipe(Effect.map((found) => position < 60 || found[0] === 1)),
+        times: 2000
+      })
+      const numbers = yield* generations(disk)
+      assert.lengthOf(numbers, 1)
+      assert.isAbove(numbers[0]!, 1)
+      yield* save
+      for (const slot of [a, b]) {
+        const found = (yield* all(slot))!
+        assert.strictEqual(found.checkpoint, position as Position)
+        assert.deepStrictEqual(found.entries.map(({ key }) => key), ["fixed", "k0", "k1", "k2", "k3", "k4", "k5", "k6"])
+        assert.strictEqual(Math.max(...found.entries.map(({ position }) => position)), position)
+      }
+      assert.isBelow(yield* sizeOf(disk), 700_000)
+      assert.strictEqual(live.definition, "one")
+    }).pipe(Effect.scoped))
+})
+
+const folder = `${store}/projections/list/1`
+
+const generations = (disk: StorageSimulated.StorageSimulated) =>
+  Effect.map(
+    disk.storage.list(folder),
+    (entries) => entries.flatMap(({ name }) => /^\d{10}$/.test(name) ? [Number(name)] : []).sort((a, b) => a - b)
+  )
+
+/** The bytes of all logs. */
+const sizeOf = Effect.fnUntraced(function*(disk: StorageSimulated.StorageSimulated) {
+  let bytes = 0
+  for (const number of yield* generations(disk)) {
+    const ledger = `${folder}/${number.toString().padStart(10, "0")}/ledger`
+    for (const { name } of yield* disk.storage.list(ledger)) {
+      bytes += yield* Effect.scoped(Effect.flatMap(disk.storage.openFile(`${ledger}/${name}`), (file) => file.size))
+    }
+  }
+  return bytes
 })

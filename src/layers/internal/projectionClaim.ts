@@ -34,7 +34,7 @@ export interface Target {
 /** What others want to know of the claim's doings. */
 export interface Hooks {
   /** Keys of the live generation have changed. */
-  readonly changed: (keys: Iterable<string>) => void
+  readonly changed: (keys: ReadonlyArray<string>) => void
   /** Another generation is live, or none. */
   readonly replaced: () => void
   /** A generation is about to be begun: whatever else is being made must go, and be gone when this returns. */
@@ -53,7 +53,9 @@ export interface Writer {
   /** Only within a turn. */
   readonly commit: (
     log: StateLog.StateLog,
-    batch: Arr.NonEmptyReadonlyArray<Ledger.EventDraft>
+    batch: Arr.NonEmptyReadonlyArray<Ledger.EventDraft>,
+    /** In one step with the change of what is in memory. */
+    then?: () => void
   ) => Effect.Effect<void, Ledger.LedgerError | ProjectionStoreError | ClaimLost>
   /** Begins a generation beside the live one. Only within a turn. */
   readonly beginLog: (
@@ -64,7 +66,7 @@ export interface Writer {
     next: StateLog.StateLog,
     isCopy: boolean
   ) => Effect.Effect<void, Ledger.LedgerError | ProjectionStoreError | ClaimLost>
-  readonly removeLog: (log: StateLog.StateLog) => Effect.Effect<void, Ledger.LedgerError>
+  readonly removeLog: (log: StateLog.StateLog) => Effect.Effect<unknown, Ledger.LedgerError>
   readonly hooks: { current: Hooks }
 }
 
@@ -87,6 +89,8 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
     return Effect.fail(new ClaimLost({ name }))
   })
   const open = new Map<number, StateLog.StateLog>()
+  /** Of which the disk refused to remove what is left: the next claim does. */
+  const left = new Set<number>()
   const hooks: Writer["hooks"] = {
     current: { changed: () => {}, replaced: () => {}, beforeBegin: Effect.void }
   }
@@ -103,7 +107,11 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
   const removeLog = (log: StateLog.StateLog) =>
     Effect.suspend(() => {
       open.delete(log.number)
-      return Effect.andThen(log.close, removeFolder(log.number))
+      left.add(log.number)
+      return log.close.pipe(
+        Effect.andThen(removeFolder(log.number)),
+        Effect.andThen(Effect.sync(() => left.delete(log.number)))
+      )
     })
 
   // committing ---------------------------------------------------------------------------------------------------------
@@ -118,7 +126,7 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
         )
         : Effect.fail(error))
 
-  const commit: Writer["commit"] = (log, batch) =>
+  const commit: Writer["commit"] = (log, batch, then) =>
     log.use((ledger) =>
       Effect.gen(function*() {
         const problem = Records.problemOf(batch)
@@ -131,6 +139,7 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
         // Committed, but it was somebody else's take-over that made it so: what comes next is theirs.
         if (outcome.commits.length === 0) isLost = true
         log.apply(outcome.commits)
+        then?.()
       }).pipe(
         Effect.catchTag("CommitOutcomeUnknown", (error) => {
           // A new claim will find out.
@@ -144,11 +153,9 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
     Effect.gen(function*() {
       const { log } = target
       if (log === undefined) return yield* lost
-      yield* commit(log, Records.save(changes, yield* Clock.currentTimeMillis))
-      if (live === target) {
-        hooks.current.changed(changes.set.map(({ key }) => key))
-        hooks.current.changed(changes.removed)
-      }
+      yield* commit(log, Records.save(changes, yield* Clock.currentTimeMillis), () => {
+        if (live === target) hooks.current.changed([...changes.set.map(({ key }) => key), ...changes.removed])
+      })
     }).pipe(turn, toTyped, Effect.uninterruptible)
 
   const makeTarget = (log: StateLog.StateLog): Target => {
@@ -235,7 +242,7 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
     Effect.gen(function*() {
       if (isLost) return yield* lost
       const numbers = yield* Folder.generations(place)
-      const known = new Set([live?.log?.number ?? liveNumber, ...open.keys()])
+      const known = new Set([liveNumber, ...open.keys(), ...left])
       if (numbers.some((number) => !known.has(number))) return yield* lost
       const number = Math.max(0, ...numbers) + 1
       const log = yield* StateLog.openWriter(place, number, "sync")
