@@ -8,6 +8,7 @@
  */
 import * as Effect from "effect/Effect"
 
+/** Without repetitions. */
 export interface Item {
   readonly types: ReadonlyArray<string>
   readonly tags: ReadonlyArray<string>
@@ -39,19 +40,16 @@ interface Entry extends Item {
 interface Owner {
   /** In the order of coming. */
   readonly number: number
-  /** How many that came before, overlap, and have not left. */
+  /** In how many ways it overlaps those that came before and have not left: as many as they count when they leave. */
   ahead: number
   /** Whom to tell when there is nobody ahead. */
   wake: (() => void) | undefined
-  /** The last walk that met it: so that it counts once, through however many items it overlaps. */
-  walk: number
 }
 
 type Places = Map<string, Set<Entry>>
 
 export const make = (options: { readonly limit: number }): Turnstile => {
   let coming = 0
-  let walks = 0
   let size = 0
   /** Items with tags, under each of their tags. */
   const byTag: Places = new Map()
@@ -60,13 +58,13 @@ export const make = (options: { readonly limit: number }): Turnstile => {
   /** Items without tags. */
   const wide = new Set<Entry>()
 
-  /** Those that overlap, each once. */
+  /**
+   * Those that overlap: each as often as its items and those of the wish do, and so as often as it would meet the wish. Two items of
+   * the same tags meet twice, whichever looks for the other.
+   */
   const overlapping = (wish: ReadonlyArray<Item>, visit: (owner: Owner) => void): void => {
-    const walk = ++walks
     const meet = (item: Item, entry: Entry) => {
-      if (entry.owner.walk === walk || !shareType(item.types, entry.types)) return
-      entry.owner.walk = walk
-      visit(entry.owner)
+      if (shareType(item.types, entry.types)) visit(entry.owner)
     }
     for (const item of wish) {
       for (const entry of wide) meet(item, entry)
@@ -87,7 +85,7 @@ export const make = (options: { readonly limit: number }): Turnstile => {
   const enter = (wish: ReadonlyArray<Item>): Ticket | undefined => {
     if (size >= options.limit) return undefined
     size++
-    const owner: Owner = { number: coming++, ahead: 0, wake: undefined, walk: 0 }
+    const owner: Owner = { number: coming++, ahead: 0, wake: undefined }
     overlapping(wish, () => {
       owner.ahead++
     })

@@ -119,7 +119,12 @@ const decideModels = Schema.decodeUnknownSync(Models)
 
 const run = (program: typeof Program.Type) =>
   Effect.gen(function*() {
-    const store = yield* EventStore.EventStore
+    const memory = yield* EventStore.EventStore
+    // As on a disk, others come between two reads.
+    const store = EventStore.EventStore.of({
+      ...memory,
+      read: (query, options) => Effect.tap(memory.read(query, options), () => Effect.yieldNow)
+    })
     const kept = new Map<string, Decision.Snapshot>()
     const keyOf = ({ query, version }: Decision.SnapshotKey) => `${query} ${version}`
     let [loaded, attempts, decided] = [0, 0, 0]
