@@ -16,6 +16,7 @@ import * as Folder from "./internal/projectionFolder.ts"
 import * as ProjectionReader from "./internal/projectionReader.ts"
 import { inRealTime } from "./internal/realTime.ts"
 import * as StateFiles from "./internal/StateFiles.ts"
+import * as LedgerLive from "./LedgerLive.ts"
 
 // options
 
@@ -113,7 +114,15 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   return ProjectionStore.of({
     readOnly: given.readOnly,
     open: (name, version) =>
-      openSlot({ ...given, name, version, storage, lock, folder: Folder.folderOf(store, name, version) })
+      openSlot({
+        ...given,
+        name,
+        version,
+        storage,
+        lock,
+        makeLedger: LedgerLive.make,
+        folder: Folder.folderOf(store, name, version)
+      })
   })
 })
 

@@ -2,23 +2,25 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
+import { readFileSync, statSync } from "node:fs"
+import { join } from "node:path"
+import { fileOf } from "../../src/layers/internal/StateFiles.ts"
 import * as LedgerLive from "../../src/layers/LedgerLive.ts"
 import * as LockFile from "../../src/layers/LockFile.ts"
 import * as LockMemory from "../../src/layers/LockMemory.ts"
 import * as ProjectionStoreFiles from "../../src/layers/ProjectionStoreFiles.ts"
-import * as StorageMemory from "../../src/layers/StorageMemory.ts"
 import * as StorageNode from "../../src/layers/StorageNode.ts"
 import type { Position } from "../../src/Position.ts"
-import { Ledger } from "../../src/services/Ledger.ts"
 import type { Lock } from "../../src/services/Lock.ts"
 import {
   type Changes,
   type Claim,
   ProjectionStore,
+  type ProjectionStoreError,
   type Slot,
-  type StoredEntry,
-  type WritableGeneration
+  type StoredEntry
 } from "../../src/services/ProjectionStore.ts"
 import { Storage } from "../../src/services/Storage.ts"
 import * as LockGranted from "../../src/testing/LockGranted.ts"
@@ -85,11 +87,61 @@ const all = (slot: Slot) =>
 
 const keys = (slot: Slot) => Effect.map(all(slot), (found) => found?.entries.map(({ key }) => key))
 
+const quiet = Effect.provideService(References.MinimumLogLevel, "None")
+
+/** Each call comes at some later moment. */
+const slowed = (storage: Storage["Service"], seed: number): Layer.Layer<Storage> => {
+  let state = seed
+  const next = () => (state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff) >> 16
+  const slow = <F extends (...args: never) => Effect.Effect<unknown, unknown, unknown>>(call: F): F =>
+    ((...args: never) =>
+      Effect.suspend(() => {
+        const yields = next() % 4
+        let wait: Effect.Effect<unknown> = Effect.void
+        for (let i = 0; i < yields; i++) wait = Effect.andThen(wait, Effect.yieldNow)
+        return Effect.andThen(wait, call(...args))
+      })) as F
+  const { createFile, exists, list, makeDirectory, readDocument, remove, rename, replaceDocument, syncDirectory } =
+    storage
+  return Layer.succeed(Storage, {
+    ...storage,
+    createFile: slow(createFile),
+    exists: slow(exists),
+    list: slow(list),
+    makeDirectory: slow(makeDirectory),
+    readDocument: slow(readDocument),
+    remove: slow(remove),
+    rename: slow(rename),
+    replaceDocument: slow(replaceDocument),
+    syncDirectory: slow(syncDirectory)
+  })
+}
+
 /** A disk with a store on it. */
 const makeDisk = Effect.gen(function*() {
   const disk = StorageSimulated.make()
   yield* makeStore.pipe(Effect.provide(Layer.merge(disk.layer, LockMemory.layer)))
   return disk
+})
+
+const folder = `${store}/projections/list/1`
+
+const generations = (disk: StorageSimulated.StorageSimulated) =>
+  Effect.map(
+    disk.storage.list(folder),
+    (entries) => entries.flatMap(({ name }) => /^\d{10}$/.test(name) ? [Number(name)] : []).sort((a, b) => a - b)
+  )
+
+/** The bytes of all logs. */
+const sizeOf = Effect.fnUntraced(function*(disk: StorageSimulated.StorageSimulated) {
+  let bytes = 0
+  for (const number of yield* generations(disk)) {
+    const ledger = `${folder}/${number.toString().padStart(10, "0")}/ledger`
+    for (const { name } of yield* disk.storage.list(ledger)) {
+      bytes += yield* Effect.scoped(Effect.flatMap(disk.storage.openFile(`${ledger}/${name}`), (file) => file.size))
+    }
+  }
+  return bytes
 })
 
 describe("ProjectionStoreFiles", () => {
@@ -155,24 +207,376 @@ describe("ProjectionStoreFiles", () => {
       assert.isBelow(yield* sizeOf(disk), 700_000)
       assert.strictEqual(live.definition, "one")
     }).pipe(Effect.scoped))
-})
 
-const folder = `${store}/projections/list/1`
+  it.live("a generation that is built anew goes before one that is made smaller", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const storage = slowed(disk.storage, 1)
+      const a = yield* open(storage, LockMemory.layer)
+      const claim = yield* take(a)
+      const large = "x".repeat(200_000)
+      yield* build(claim, changes(1, [entry("fixed", 1)]))
+      const live = (yield* claim.live)!
+      for (let position = 2; position < 9; position++) {
+        yield* live.save(changes(position, [entry("k", position, large)]))
+      }
+      // it has begun by now, or is about to
+      yield* Effect.repeat(Effect.yieldNow, { until: () => Effect.map(generations(disk), (found) => found.length > 1) })
+      const building = yield* claim.begin("two")
+      assert.strictEqual((yield* generations(disk)).length, 2)
+      yield* building.save(changes(9, [entry("new", 9)]))
+      yield* live.save(changes(9, [entry("k", 9, large)]))
+      assert.deepStrictEqual(yield* keys(a), ["fixed", "k"])
+      yield* claim.swap
+      assert.deepStrictEqual(yield* keys(a), ["new"])
+      assert.lengthOf(yield* generations(disk), 1)
+    }).pipe(Effect.scoped))
 
-const generations = (disk: StorageSimulated.StorageSimulated) =>
-  Effect.map(
-    disk.storage.list(folder),
-    (entries) => entries.flatMap(({ name }) => /^\d{10}$/.test(name) ? [Number(name)] : []).sort((a, b) => a - b)
+  it.live("one that was killed is taken over from, and told so", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(disk.layer, LockGranted.layer)
+      const b = yield* open(disk.layer, LockGranted.layer)
+      const first = yield* take(a)
+      yield* build(first, changes(1, [entry("a", 1)]))
+      const live = (yield* first.live)!
+      yield* live.save(changes(2, [entry("b", 2)]))
+      const building = yield* first.begin("two")
+      yield* building.save(changes(1, [entry("half", 1)]))
+      // the first one stops here, with all that it has open
+      const second = yield* take(b)
+      assert.deepStrictEqual(yield* keys(b), ["a", "b"])
+      assert.deepStrictEqual(yield* (yield* second.building)!.read(["half"]), [entry("half", 1)])
+      assert.strictEqual((yield* second.building)!.definition, "two")
+      yield* (yield* second.live)!.save(changes(3, [entry("c", 3)]))
+      // and here it wakes up
+      assert.deepStrictEqual(yield* keys(a), ["a", "b", "c"])
+      for (const attempt of [live.save(changes(3, [entry("x", 3)])), building.save(changes(2, [])), first.swap]) {
+        assert.strictEqual((yield* Effect.flip(attempt))._tag, "ClaimLost")
+      }
+      assert.isTrue(yield* first.isWanted)
+      yield* second.swap
+      for (const slot of [a, b]) assert.deepStrictEqual(yield* keys(slot), ["half"])
+    }).pipe(Effect.scoped))
+
+  it.live(
+    "of two that believe to have the claim, at whatever moment, what is acknowledged is there",
+    () =>
+      Effect.gen(function*() {
+        let both = 0
+        for (let seed = 1; seed <= 150; seed++) {
+          const disk = yield* makeDisk
+          yield* Effect.scoped(Effect.gen(function*() {
+            const a = yield* open(slowed(disk.storage, seed), LockGranted.layer)
+            const b = yield* open(slowed(disk.storage, seed * 7919), LockGranted.layer)
+            const claim = yield* take(a)
+            yield* build(claim, changes(1, [entry("old", 1)]))
+            const [swapped, saved] = yield* Effect.all([
+              Effect.isSuccess(build(claim, changes(2, [entry("old", 1), entry("built", 2)]))),
+              Effect.isSuccess(Effect.gen(function*() {
+                // at some moment of the other's doings
+                for (let i = 0; i < (seed * 31) % 100; i++) yield* Effect.yieldNow
+                const live = yield* (yield* take(b)).live
+                yield* live!.save(changes(3, [entry("saved", 3)]))
+              }))
+            ], { concurrency: "unbounded" })
+            const found = yield* keys(yield* open(disk.layer, LockGranted.layer))
+            const wanted = [...(swapped ? ["built"] : []), "old", ...(saved ? ["saved"] : [])]
+            // what was not acknowledged may be there all the same
+            assert.deepStrictEqual(found?.filter((key) => wanted.includes(key)), wanted, `seed ${seed}`)
+            if (swapped && saved) both++
+            const after = yield* take(yield* open(disk.layer, LockGranted.layer))
+            assert.includeMembers((yield* (yield* after.live)!.read(wanted)).map(({ key }) => key), wanted)
+          }))
+        }
+        assert.isAbove(both, 0)
+      }),
+    60_000
   )
 
-/** The bytes of all logs. */
-const sizeOf = Effect.fnUntraced(function*(disk: StorageSimulated.StorageSimulated) {
-  let bytes = 0
-  for (const number of yield* generations(disk)) {
-    const ledger = `${folder}/${number.toString().padStart(10, "0")}/ledger`
-    for (const { name } of yield* disk.storage.list(ledger)) {
-      bytes += yield* Effect.scoped(Effect.flatMap(disk.storage.openFile(`${ledger}/${name}`), (file) => file.size))
+  it.live("after a power loss there is what was live, up to some save", () =>
+    Effect.gen(function*() {
+      /** What readers may find if the power fails now: of the last swap that was acknowledged, and later. */
+      let allowed: Array<ReadonlyArray<string> | undefined> = [undefined]
+      const images: Array<{ readonly image: StorageSimulated.StorageSimulated; readonly allowed: typeof allowed }> = []
+      let isOn = false
+      let seed = 0
+      const disk: StorageSimulated.StorageSimulated = StorageSimulated.make({
+        onCall: () => {
+          if (!isOn) return
+          isOn = false
+          for (const image of disk.crashImages({ max: 4, seed: ++seed })) images.push({ image, allowed: [...allowed] })
+          isOn = true
+        }
+      })
+      yield* makeStore.pipe(Effect.provide(Layer.merge(disk.layer, LockMemory.layer)))
+      const round = (a: Slot, first: number) =>
+        Effect.scoped(Effect.gen(function*() {
+          const claim = yield* take(a)
+          const building = yield* claim.begin("one")
+          yield* building.save(changes(first, [entry("a", first), entry("b", first)]))
+          yield* building.save(changes(first + 1, [entry("c", first + 1)], ["a"]))
+          allowed.push([`b${first}`, `c${first + 1}`])
+          yield* claim.swap
+          allowed = [[`b${first}`, `c${first + 1}`]]
+          allowed.push([`b${first}`, `c${first + 2}`])
+          yield* building.save(changes(first + 2, [entry("c", first + 2)]))
+          allowed.push([`b${first}`])
+          yield* building.save(changes(first + 3, [], ["c"]))
+        }))
+      yield* Effect.scoped(Effect.gen(function*() {
+        isOn = true
+        const a = yield* open(disk.layer, LockGranted.layer)
+        yield* round(a, 1)
+        yield* round(a, 10)
+        isOn = false
+      }))
+      assert.isAbove(images.length, 300)
+      for (const { allowed, image } of images) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const view = (slot: Slot) =>
+            Effect.map(all(slot), (found) => found?.entries.map(({ key, position }) => `${key}${position}`))
+          const isAllowed = (found: ReadonlyArray<string> | undefined) =>
+            assert.isTrue(
+              allowed.some((one) => one?.join() === found?.join()),
+              `${found?.join()} of ${JSON.stringify(allowed)}`
+            )
+          isAllowed(yield* view(yield* open(image.layer, LockGranted.layer, { readOnly: true })))
+          const again = yield* open(image.layer, LockGranted.layer)
+          const claim = yield* take(again)
+          isAllowed(yield* view(again))
+          const live = (yield* claim.live) ?? (yield* build(claim, changes(20, [])))
+          yield* live.save(changes(21, [entry("z", 21)]))
+          assert.include((yield* view(again)) ?? [], "z21")
+        }))
+      }
+    }).pipe(quiet), 60_000)
+
+  it.live("a damaged log is told of, and can be built anew", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(disk.layer, LockMemory.layer)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* build(yield* take(a), changes(1, [entry("a", 1)]), changes(2, [entry("b", 2)]))
+      }))
+      const file = yield* disk.storage.openWritable(`${folder}/0000000001/ledger/0000000001.jsonl`)
+      yield* file.write(1500, Buffer.from("damage"))
+      const b = yield* open(disk.layer, LockMemory.layer)
+      const claim = yield* take(b)
+      const c = yield* open(disk.layer, LockMemory.layer)
+      const attempts: ReadonlyArray<Effect.Effect<unknown, ProjectionStoreError>> = [b.live, claim.live, c.live]
+      for (const attempt of attempts) {
+        const error = yield* Effect.flip(attempt)
+        assert(error._tag === "ProjectionStoreError")
+        assert.match(error.message, /is damaged at byte/)
+      }
+      yield* build(claim, changes(3, [entry("c", 3)]))
+      assert.deepStrictEqual(yield* keys(b), ["c"])
+      assert.deepStrictEqual(yield* generations(disk), [2])
+    }).pipe(Effect.scoped))
+
+  it.live("a live generation that is of no use can be thrown away", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(disk.layer, LockMemory.layer)
+      const b = yield* open(disk.layer, LockMemory.layer)
+      const claim = yield* take(a)
+      yield* build(claim, changes(1, [entry("a", 1)]))
+      assert.deepStrictEqual(yield* keys(b), ["a"])
+      yield* claim.discard("live")
+      assert.isUndefined(yield* claim.live)
+      assert.isUndefined(yield* b.live)
+      assert.deepStrictEqual(yield* generations(disk), [])
+    }).pipe(Effect.scoped))
+
+  it.live("where `current.json` is missing, damaged or old, the logs themselves tell which is live", () =>
+    Effect.gen(function*() {
+      for (const text of ["", "{}", "damaged", "{\"format\":1,\"generation\":1}"]) {
+        const disk = yield* makeDisk
+        yield* Effect.scoped(Effect.gen(function*() {
+          const a = yield* open(disk.layer, LockMemory.layer)
+          const claim = yield* take(a)
+          yield* build(claim, changes(1, [entry("a", 1)]))
+          yield* build(claim, changes(2, [entry("b", 2)]))
+        }))
+        const path = `${folder}/current.json`
+        if (text === "") yield* disk.storage.remove(path)
+        else {
+          yield* disk.storage.replaceDocument(path, Buffer.from(text), { sync: true })
+          assert.deepStrictEqual(yield* keys(yield* open(disk.layer, LockMemory.layer)), ["b"])
+        }
+        const a = yield* open(disk.layer, LockMemory.layer)
+        yield* take(a)
+        assert.deepStrictEqual(yield* keys(a), ["b"])
+        assert.deepStrictEqual(yield* keys(yield* open(disk.layer, LockMemory.layer)), ["b"])
+      }
+    }).pipe(Effect.scoped))
+
+  it.live("a store that was deleted is not revived", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(disk.layer, LockMemory.layer, { stateFiles: true })
+      yield* Effect.scoped(Effect.gen(function*() {
+        const claim = yield* take(a)
+        yield* build(claim, changes(1, [entry("a", 1)]))
+        yield* disk.storage.remove(store)
+        const live = (yield* claim.live)!
+        for (
+          const attempt of [
+            live.save(changes(2, [])),
+            claim.begin("two"),
+            claim.note({ position: 1 as Position, problem: "p" })
+          ]
+        ) {
+          assert.strictEqual((yield* Effect.flip(attempt))._tag, "ProjectionStoreError")
+        }
+      }))
+      assert.strictEqual((yield* Effect.flip(a.claim({ wait: false })))._tag, "ProjectionStoreError")
+      assert.isUndefined(yield* a.live)
+      assert.deepStrictEqual(yield* disk.storage.list(""), [])
+    }).pipe(Effect.scoped))
+
+  it.live("opened for reading only, writes nothing and gives no claim", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      yield* Effect.scoped(Effect.flatMap(
+        Effect.flatMap(open(disk.layer, LockMemory.layer), take),
+        (claim) => build(claim, changes(1, [entry("a", 1)]))
+      ))
+      const before = disk.fingerprint()
+      const slot = yield* open(disk.layer, LockMemory.layer, { readOnly: true })
+      assert.isUndefined(yield* slot.claim({ wait: true }))
+      assert.deepStrictEqual(yield* keys(slot), ["a"])
+      assert.strictEqual(disk.fingerprint(), before)
+    }).pipe(Effect.scoped))
+
+  it.live("what is too large is refused before anything is written", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(disk.layer, LockMemory.layer)
+      const claim = yield* take(a)
+      const live = yield* build(claim, changes(1, [entry("a", 1)]))
+      const megabytes = (n: number) => "x".repeat(n * 1024 * 1024)
+      const many = Array.from({ length: 5 }, (_, i) => entry(`k${i}`, 2, megabytes(13)))
+      const before = disk.fingerprint()
+      for (
+        const [set, problem] of [[[entry("b", 2, megabytes(16))], /"b" is larger than 16 MiB/], [
+          many,
+          /64 MiB/
+        ]] as const
+      ) {
+        const error = yield* Effect.flip(live.save(changes(2, set)))
+        assert(error._tag === "ProjectionStoreError")
+        assert.match(error.message, problem)
+      }
+      assert.strictEqual(disk.fingerprint(), before)
+      yield* live.save(changes(2, [entry("b", 2)]))
+      assert.deepStrictEqual(yield* keys(a), ["a", "b"])
+    }).pipe(Effect.scoped))
+})
+
+/** The names of all state files, and what each holds. */
+const filesOf = Effect.fnUntraced(function*(storage: Storage["Service"]) {
+  const found: Record<string, unknown> = {}
+  for (const { kind, name } of yield* storage.list(`${folder}/states`)) {
+    if (kind !== "directory") continue
+    for (const file of yield* storage.list(`${folder}/states/${name}`)) {
+      const bytes = yield* storage.readDocument(`${folder}/states/${name}/${file.name}`)
+      found[file.name] = JSON.parse(Buffer.from(bytes!).toString("utf8"))
     }
   }
-  return bytes
+  return found
+})
+
+const namesOf = (storage: Storage["Service"]) => Effect.map(filesOf(storage), (files) => Object.keys(files).sort())
+
+describe("files of states", () => {
+  it.live("hold what is live when the claim is given up, under the same names after a rebuild", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(disk.layer, LockMemory.layer, { stateFiles: true })
+      const claimed = <A, E>(f: (claim: Claim) => Effect.Effect<A, E, Scope.Scope>) =>
+        Effect.scoped(Effect.flatMap(take(a), f))
+      yield* claimed((claim) =>
+        build(claim, changes(1, [entry("Maths", 1, { hours: [1, 2] }), entry("con", 1), entry("gone", 1)]))
+      )
+      assert.deepStrictEqual(yield* namesOf(disk.storage), ["%63on.json", "^maths.json", "gone.json"])
+      assert.deepStrictEqual((yield* filesOf(disk.storage))["^maths.json"], {
+        key: "Maths",
+        version: 1,
+        position: 1,
+        created: "1970-01-01T00:00:00.001Z",
+        updated: "1970-01-01T00:00:00.001Z",
+        tags: ["key:Maths"],
+        state: { hours: [1, 2] }
+      })
+      const path = `${folder}/states/${fileOf("Maths")}`
+      assert.include(Buffer.from((yield* disk.storage.readDocument(path))!).toString(), "\n  \"version\": 1,\n")
+      assert.isTrue(yield* disk.storage.exists(`${folder}/states/README.txt`))
+      // a state changes, one goes
+      yield* claimed((claim) =>
+        Effect.flatMap(claim.live, (live) => live!.save(changes(2, [entry("Maths", 2)], ["gone"])))
+      )
+      assert.deepStrictEqual(yield* namesOf(disk.storage), ["%63on.json", "^maths.json"])
+      assert.include((yield* filesOf(disk.storage))["^maths.json"], { position: 2 })
+      // all is built anew
+      yield* claimed((claim) => build(claim, changes(3, [entry("Maths", 3), entry("new", 3)])))
+      assert.deepStrictEqual(yield* namesOf(disk.storage), ["^maths.json", "new.json"])
+      assert.include(JSON.parse(Buffer.from((yield* disk.storage.readDocument(path))!).toString()), { position: 3 })
+    }).pipe(Effect.scoped))
+
+  it.live("go on from where they were, and are compared after a new generation only", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(disk.layer, LockMemory.layer, { stateFiles: true })
+      const many = Array.from({ length: 600 }, (_, i) => entry(`k${i}`, 1))
+      yield* Effect.scoped(Effect.flatMap(take(a), (claim) => build(claim, changes(1, many))))
+      assert.lengthOf(yield* namesOf(disk.storage), 600)
+      const before = disk.calls
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* (yield* (yield* take(a)).live)!.save(changes(2, [entry("k1", 2)]))
+      }))
+      const made = disk.log.slice(before).filter(({ operation, path }) =>
+        operation === "replaceDocument" && /states\/../.test(path) && !/README|checkpoint/.test(path)
+      )
+      assert.deepStrictEqual(made.map(({ path }) => path), [`${folder}/states/${fileOf("k1")}`])
+    }).pipe(Effect.scoped))
+
+  it.live("a disk that refuses them does not keep a save, and is asked again", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(disk.layer, LockMemory.layer, { stateFiles: true })
+      const isFile = ({ operation, path }: StorageSimulated.Call) =>
+        operation === "replaceDocument" && /states\/../.test(path)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const claim = yield* take(a)
+        disk.failNext((call) => isFile(call) && call.path.endsWith("b.json"), "DiskFull")
+        yield* build(claim, changes(1, ["a", "b", "c"].map((key) => entry(key, 1))))
+        yield* Effect.repeat(Effect.sleep(5), {
+          times: 4000,
+          until: () => Effect.map(namesOf(disk.storage), (names) => names.length === 3)
+        })
+      }))
+      assert.deepStrictEqual(yield* namesOf(disk.storage), ["a.json", "b.json", "c.json"])
+      assert.strictEqual(disk.pendingFailures, 0)
+    }).pipe(quiet, Effect.scoped))
+
+  it.live("are read-only if asked for, and replaced all the same", () =>
+    Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      const medium = Layer.mergeAll(StorageNode.layer({ root }), LockFile.layer({ root }))
+      yield* makeStore.pipe(Effect.provide(medium))
+      const a = yield* open(StorageNode.layer({ root }), LockFile.layer({ root }), {
+        stateFiles: true,
+        writeProtect: true
+      })
+      for (const position of [1, 2]) {
+        yield* Effect.scoped(
+          Effect.flatMap(take(a), (claim) => build(claim, changes(position, [entry("a", position)])))
+        )
+        const file = join(root, folder, "states", fileOf("a"))
+        assert.strictEqual(statSync(file).mode & 0o222, 0)
+        assert.strictEqual(JSON.parse(readFileSync(file, "utf8")).position, position)
+      }
+    }).pipe(Effect.scoped))
 })

@@ -1,7 +1,8 @@
 /** Where a projection's files lie, and the small ones among them. */
 import * as Effect from "effect/Effect"
-import { LedgerUnsupported } from "../../services/Ledger.ts"
-import type { Lock } from "../../services/Lock.ts"
+import type * as Scope from "effect/Scope"
+import { type Durability, type Ledger, type LedgerError, LedgerUnsupported } from "../../services/Ledger.ts"
+import type { Lock, LockTimeout } from "../../services/Lock.ts"
 import type { Notice } from "../../services/ProjectionStore.ts"
 import type { Storage } from "../../services/Storage.ts"
 import { toFileName } from "./fileKey.ts"
@@ -26,6 +27,13 @@ export interface Place extends Options {
   readonly storage: Storage["Service"]
   readonly lock: Lock["Service"]
   readonly folder: string
+  readonly makeLedger: (options: {
+    readonly store: string
+    readonly readOnly: boolean
+    readonly durability: Durability
+    readonly segmentSize: number
+    readonly allowOtherHosts: boolean
+  }) => Effect.Effect<Ledger["Service"], LedgerError | LockTimeout, Storage | Lock | Scope.Scope>
 }
 
 const format = 1

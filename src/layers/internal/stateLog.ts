@@ -11,7 +11,6 @@ import * as Ledger from "../../services/Ledger.ts"
 import { Lock } from "../../services/Lock.ts"
 import type { Checkpoint, StoredEntry } from "../../services/ProjectionStore.ts"
 import { Storage, StorageError } from "../../services/Storage.ts"
-import * as LedgerLive from "../LedgerLive.ts"
 import { lockGranted } from "./lockGranted.ts"
 import * as Folder from "./projectionFolder.ts"
 import { type IndexEntry, StateIndex } from "./stateIndex.ts"
@@ -169,7 +168,7 @@ const openLedger = (
 ) => {
   const scope = Scope.makeUnsafe()
   const { allowOtherHosts } = place
-  return LedgerLive.make({ store: Folder.pathOf(place, number), ...options, segmentSize, allowOtherHosts }).pipe(
+  return place.makeLedger({ store: Folder.pathOf(place, number), ...options, segmentSize, allowOtherHosts }).pipe(
     Effect.provideService(Storage, place.storage),
     Effect.provideService(Lock, lockGranted),
     Scope.provide(scope),
