@@ -7,7 +7,7 @@
  *     npm run demo -- --fibers 16             so many fibers in each process (32 without it)
  *     npm run demo -- --root folder           keep the store there; a later run goes on with it
  *
- * The rules and the decisions are in examples/courses/domain.ts: read that first.
+ * The rules and the decisions are in examples/dcb/course-subscriptions.ts: read that first.
  *
  * Who gets a course's last seat differs from run to run, and so do the numbers of some refusals: many want it at once. What never
  * differs is what the checks at the end say. The exit code is 1 if one fails, or if a command could not be carried out.
@@ -23,7 +23,7 @@ import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import * as Checks from "./courses/checks.ts"
 import { load, type Outcome } from "./courses/commands.ts"
-import { courseEvents } from "./courses/domain.ts"
+import { courseEvents } from "./dcb/course-subscriptions.ts"
 import * as Report from "./courses/report.ts"
 import * as Share from "./courses/share.ts"
 

@@ -7,8 +7,8 @@ import type { Event } from "effect-opossum"
 import { readdir, readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { isDeepStrictEqual } from "node:util"
+import { type CourseEvent, type CourseId, coursesPerStudent, type StudentId } from "../dcb/course-subscriptions.ts"
 import { cause, type Outcome } from "./commands.ts"
-import { type CourseEvent, type CourseId, coursesPerStudent, type StudentId } from "./domain.ts"
 
 // models
 

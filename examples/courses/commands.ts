@@ -1,8 +1,8 @@
 /** Commands as they stand in a file: one JSON object to a line. */
 import { Effect, Result, Schema } from "effect"
-import { type EventStore, Metadata } from "effect-opossum"
+import { type Decision, type EventStore, Metadata } from "effect-opossum"
 import { readFile } from "node:fs/promises"
-import * as Courses from "./domain.ts"
+import * as Courses from "../dcb/course-subscriptions.ts"
 
 // models
 
@@ -83,8 +83,8 @@ export const load = Effect.fnUntraced(function*(file: string) {
 // executing
 
 type Decided = Effect.Effect<
-  EventStore.Appended,
-  Courses.Refusal | EventStore.AppendError | EventStore.ReadError,
+  Decision.Decided<Courses.CourseEvent>,
+  Courses.Refusal | Decision.ExecuteError,
   EventStore.EventStore
 >
 
