@@ -9,6 +9,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Checks from "../examples/courses/checks.ts"
 import { type Outcome, parse } from "../examples/courses/commands.ts"
+import { file as commandFile, generate } from "../examples/data/generate.ts"
 import {
   CapacityChanged,
   CourseDefined,
@@ -18,7 +19,6 @@ import {
   StudentSubscribed,
   StudentUnsubscribed
 } from "../examples/dcb/course-subscriptions.ts"
-import { file as commandFile, generate } from "../examples/data/generate.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -98,6 +98,16 @@ describe("short examples", () => {
     "the last booking was made by: front desk"
   )
   prints(
+    "tests-with-scenarios",
+    /a coupon is good once/,
+    /nobody made this one up/,
+    /on its last day it is good/,
+    /a day later it is not/,
+    /what a decision sees/,
+    /^\S+ pass 5$/m,
+    /^\S+ fail 0$/m
+  )
+  prints(
     "open-telemetry",
     "span EventStore.append (error)",
     "span EventStore.read",
@@ -114,6 +124,7 @@ describe("short examples", () => {
       "invoice-numbers",
       "follow",
       "tests-in-memory",
+      "tests-with-scenarios",
       "mediator",
       "open-telemetry",
       "course-subscriptions"
