@@ -23,9 +23,9 @@ import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import * as Checks from "./courses/checks.ts"
 import { load, type Outcome } from "./courses/commands.ts"
-import { courseEvents } from "./dcb/course-subscriptions.ts"
 import * as Report from "./courses/report.ts"
 import * as Share from "./courses/share.ts"
+import { courseEvents } from "./dcb/course-subscriptions.ts"
 
 const store = "school"
 const ownCommands = fileURLToPath(new URL("data/course-commands.jsonl", import.meta.url))

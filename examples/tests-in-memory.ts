@@ -8,7 +8,14 @@ import { DateTime, Effect } from "effect"
 import { EventStore, Opossum, Query } from "effect-opossum"
 import { TestClock } from "effect/testing"
 import assert from "node:assert/strict"
-import { CourseDefined, CourseId, defineCourse, StudentId, StudentSubscribed, subscribe } from "./dcb/course-subscriptions.ts"
+import {
+  CourseDefined,
+  CourseId,
+  defineCourse,
+  StudentId,
+  StudentSubscribed,
+  subscribe
+} from "./dcb/course-subscriptions.ts"
 
 const maths = CourseId.make("maths")
 const [anna, ben] = [StudentId.make("anna"), StudentId.make("ben")]
