@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
@@ -88,6 +90,30 @@ const all = (slot: Slot) =>
 const keys = (slot: Slot) => Effect.map(all(slot), (found) => found?.entries.map(({ key }) => key))
 
 const quiet = Effect.provideService(References.MinimumLogLevel, "None")
+
+/** Stops at a call, until it is told to go on. */
+const held = (
+  storage: Storage["Service"],
+  operation: "replaceDocument" | "createFile",
+  fits: (path: string) => boolean
+) => {
+  const reached = Deferred.makeUnsafe<void>()
+  const go = Deferred.makeUnsafe<void>()
+  const hold = <A, E, R>(path: string, call: Effect.Effect<A, E, R>) =>
+    fits(path)
+      ? Deferred.succeed(reached, undefined).pipe(Effect.andThen(Deferred.await(go)), Effect.andThen(call))
+      : call
+  return {
+    reached: Deferred.await(reached),
+    go: () => void Deferred.doneUnsafe(go, Effect.void),
+    layer: Layer.succeed(Storage, {
+      ...storage,
+      ...(operation === "createFile"
+        ? { createFile: (path) => hold(path, storage.createFile(path)) }
+        : { replaceDocument: (path, bytes, options) => hold(path, storage.replaceDocument(path, bytes, options)) })
+    })
+  }
+}
 
 /** Each call comes at some later moment. */
 const slowed = (storage: Storage["Service"], seed: number): Layer.Layer<Storage> => {
@@ -208,6 +234,76 @@ describe("ProjectionStoreFiles", () => {
       assert.strictEqual(live.definition, "one")
     }).pipe(Effect.scoped))
 
+  it.live("what is saved while a log is made smaller is there afterwards", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(slowed(disk.storage, 7), LockMemory.layer)
+      const claim = yield* take(a)
+      const states = new Map<string, number>()
+      yield* build(claim, changes(1, []))
+      const live = (yield* claim.live)!
+      const large = "x".repeat(20_000)
+      const found = () => Array.from(states).sort(([a], [b]) => a < b ? -1 : 1)
+      let position = 1
+      const save = Effect.suspend(() => {
+        const key = `k${++position * 7919 % 40}`
+        if (position % 3 > 0) {
+          states.set(key, position)
+          return live.save(changes(position, [entry(key, position, large)]))
+        }
+        states.delete(key)
+        return live.save(changes(position, [], [key]))
+      })
+      let during = 0
+      for (let last = 1; last < 20;) {
+        yield* save
+        if ((yield* generations(disk)).length < 2) continue
+        // now and then nothing is saved any more before it is done
+        for (let i = last % 5; i > 0; i--) {
+          yield* save
+          if ((yield* generations(disk)).length > 1) during++
+        }
+        yield* Effect.repeat(Effect.yieldNow, {
+          until: () => Effect.map(generations(disk), (numbers) => numbers.length === 1)
+        })
+        last = (yield* generations(disk))[0]!
+        for (const slot of [a, yield* open(disk.layer, LockMemory.layer)]) {
+          const { checkpoint, entries } = (yield* all(slot))!
+          assert.strictEqual(checkpoint, position as Position)
+          assert.deepStrictEqual(entries.map(({ key, position }) => [key, position as number]), found())
+        }
+      }
+      assert.isAbove(during, 5)
+    }).pipe(Effect.scoped))
+
+  it.live("a generation that could not be removed is left by its readers all the same", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const lock = Layer.succeedContext(yield* Layer.build(LockMemory.layer))
+      const a = yield* open(disk.layer, lock)
+      const b = yield* open(disk.layer, lock)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const claim = yield* take(a)
+        yield* build(claim, changes(1, [entry("a", 1)]))
+        assert.deepStrictEqual(yield* keys(b), ["a"])
+        const isOld = (call: StorageSimulated.Call) => call.operation === "rename" && call.path.endsWith("0000000001")
+        disk.failNext(isOld, "Permission")
+        yield* build(claim, changes(2, [entry("b", 2)]))
+        assert.strictEqual(disk.pendingFailures, 0)
+        yield* Effect.repeat(Effect.sleep(10), {
+          times: 2000,
+          until: () => Effect.map(keys(b), (found) => found?.[0] === "b")
+        })
+        assert.deepStrictEqual(yield* keys(b), ["b"])
+        // and does not keep it from being built again
+        yield* build(claim, changes(3, [entry("c", 3)]))
+        assert.deepStrictEqual(yield* generations(disk), [1, 3])
+      }))
+      yield* Effect.scoped(take(a))
+      assert.deepStrictEqual(yield* generations(disk), [3])
+      assert.deepStrictEqual(yield* keys(b), ["c"])
+    }).pipe(quiet, Effect.scoped))
+
   it.live("a generation that is built anew goes before one that is made smaller", () =>
     Effect.gen(function*() {
       const disk = yield* makeDisk
@@ -294,6 +390,40 @@ describe("ProjectionStoreFiles", () => {
     60_000
   )
 
+  it.live("a swap is the end of whoever took the old generation before, and is seen by whoever takes it later", () =>
+    Effect.gen(function*() {
+      for (const isEarly of [true, false]) {
+        const disk = yield* makeDisk
+        // the one stops when all but the file that names it says that its generation is live
+        const swapping = held(disk.storage, "replaceDocument", (path) => path === `${folder}/current.json`)
+        // the other one stops when it knows which generations there are, and has not yet taken the first
+        const claiming = held(disk.storage, "createFile", (path) => path.startsWith(`${folder}/0000000001/ledger/`))
+        yield* Effect.scoped(Effect.flatMap(
+          Effect.flatMap(open(disk.layer, LockGranted.layer), take),
+          (claim) => build(claim, changes(1, [entry("old", 1)]))
+        ))
+        const a = yield* take(yield* open(swapping.layer, LockGranted.layer))
+        const slot = yield* open(claiming.layer, LockGranted.layer)
+        if (isEarly) claiming.go()
+        const b = yield* Effect.forkScoped(take(slot), { startImmediately: true })
+        yield* isEarly ? Fiber.join(b) : claiming.reached
+        const swap = yield* Effect.forkScoped(build(a, changes(2, [entry("built", 2), entry("old", 1)])), {
+          startImmediately: true
+        })
+        yield* Effect.raceFirst(swapping.reached, Effect.exit(Fiber.join(swap)))
+        claiming.go()
+        const live = yield* (yield* Fiber.join(b)).live
+        const saved = yield* Effect.isSuccess(live!.save(changes(3, [entry("saved", 3)])))
+        swapping.go()
+        const swapped = Exit.isSuccess(yield* Fiber.await(swap))
+        assert.deepStrictEqual({ saved, swapped }, { saved: true, swapped: !isEarly })
+        assert.deepStrictEqual(
+          yield* keys(yield* open(disk.layer, LockGranted.layer)),
+          isEarly ? ["old", "saved"] : ["built", "old", "saved"]
+        )
+      }
+    }).pipe(Effect.scoped))
+
   it.live("after a power loss there is what was live, up to some save", () =>
     Effect.gen(function*() {
       /** What readers may find if the power fails now: of the last swap that was acknowledged, and later. */
@@ -336,15 +466,16 @@ describe("ProjectionStoreFiles", () => {
         yield* Effect.scoped(Effect.gen(function*() {
           const view = (slot: Slot) =>
             Effect.map(all(slot), (found) => found?.entries.map(({ key, position }) => `${key}${position}`))
-          const isAllowed = (found: ReadonlyArray<string> | undefined) =>
-            assert.isTrue(
-              allowed.some((one) => one?.join() === found?.join()),
-              `${found?.join()} of ${JSON.stringify(allowed)}`
-            )
-          isAllowed(yield* view(yield* open(image.layer, LockGranted.layer, { readOnly: true })))
+          const placeOf = (found: ReadonlyArray<string> | undefined) => {
+            const at = allowed.findLastIndex((one) => one?.join() === found?.join())
+            assert.isAtLeast(at, 0, `${found?.join()} of ${JSON.stringify(allowed)}`)
+            return at
+          }
+          const read = placeOf(yield* view(yield* open(image.layer, LockGranted.layer, { readOnly: true })))
           const again = yield* open(image.layer, LockGranted.layer)
           const claim = yield* take(again)
-          isAllowed(yield* view(again))
+          // what somebody has read is not undone by who writes next
+          assert.isAtLeast(placeOf(yield* view(again)), read)
           const live = (yield* claim.live) ?? (yield* build(claim, changes(20, [])))
           yield* live.save(changes(21, [entry("z", 21)]))
           assert.include((yield* view(again)) ?? [], "z21")
@@ -410,6 +541,26 @@ describe("ProjectionStoreFiles", () => {
         assert.deepStrictEqual(yield* keys(a), ["b"])
         assert.deepStrictEqual(yield* keys(yield* open(disk.layer, LockMemory.layer)), ["b"])
       }
+    }).pipe(Effect.scoped))
+
+  it.live("who has the claim removes what was half made", () =>
+    Effect.gen(function*() {
+      const disk = yield* makeDisk
+      const a = yield* open(disk.layer, LockMemory.layer)
+      yield* Effect.scoped(Effect.flatMap(take(a), (claim) => build(claim, changes(1, [entry("a", 1)]))))
+      const before = (yield* disk.storage.list(folder)).map(({ name }) => name)
+      yield* disk.storage.makeDirectory(`${folder}/.0000000002.new-x/ledger`)
+      yield* disk.storage.makeDirectory(`${folder}/.0000000001.deleted-x/ledger`)
+      yield* disk.storage.replaceDocument(`${folder}/.current.json.1.2.tmp`, Buffer.from("x"), { sync: false })
+      // one that nothing was written to, and one that is none
+      yield* Effect.scoped(Layer.build(LedgerLive.layer({ store: `${folder}/0000000002` }))).pipe(
+        Effect.provide(Layer.merge(disk.layer, LockGranted.layer))
+      )
+      yield* disk.storage.makeDirectory(`${folder}/0000000003/anything`)
+      const claim = yield* take(a)
+      assert.isUndefined(yield* claim.building)
+      assert.deepStrictEqual((yield* disk.storage.list(folder)).map(({ name }) => name), before)
+      assert.deepStrictEqual(yield* keys(a), ["a"])
     }).pipe(Effect.scoped))
 
   it.live("a store that was deleted is not revived", () =>
@@ -537,7 +688,7 @@ describe("files of states", () => {
         yield* (yield* (yield* take(a)).live)!.save(changes(2, [entry("k1", 2)]))
       }))
       const made = disk.log.slice(before).filter(({ operation, path }) =>
-        operation === "replaceDocument" && /states\/../.test(path) && !/README|checkpoint/.test(path)
+        operation.endsWith("Document") && /states\/../.test(path) && !/README|checkpoint/.test(path)
       )
       assert.deepStrictEqual(made.map(({ path }) => path), [`${folder}/states/${fileOf("k1")}`])
     }).pipe(Effect.scoped))

@@ -3,6 +3,7 @@
  * copies what changed during the others. A generation that is built anew goes first.
  */
 import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -119,9 +120,10 @@ export const make = Effect.fnUntraced(function*(name: string, writer: Writer) {
     )
   }).pipe(
     Effect.catchTag("ClaimLost", () => Effect.void),
-    Effect.catch((error) => {
+    Effect.catchCause((cause) => {
+      if (Cause.hasInterruptsOnly(cause)) return Effect.void
       notBefore = (writer.live()?.bytes ?? 0) * 2
-      return Effect.logWarning(`the read models of ${name} are not made smaller for the time being: ${error.message}`)
+      return Effect.logWarning(`the read models of ${name} are not made smaller for the time being`, cause)
     })
   )
 
