@@ -85,8 +85,13 @@ const openSlot = Effect.fnUntraced(function*(place: Folder.Place) {
           )
         )
       })
-    ).pipe(inRealTime, Effect.mapError(toError))
-  }) as Slot["claim"]
+    ).pipe(
+      inRealTime,
+      // somebody else came in between, in spite of the lock
+      Effect.catchTag("ClaimLost", () => Effect.succeed(undefined)),
+      Effect.mapError(toError)
+    )
+  })
 
   const slot: Slot = {
     live: ProjectionReader.liveOf(name, source),

@@ -17,6 +17,7 @@ import { ClaimLost, ProjectionStoreError } from "../../services/ProjectionStore.
 import { Storage, type StorageError } from "../../services/Storage.ts"
 import * as Folder from "./projectionFolder.ts"
 import { type Source, toError, toGeneration } from "./projectionReader.ts"
+import { inRealTime } from "./realTime.ts"
 import * as StateLog from "./stateLog.ts"
 import * as Records from "./stateRecords.ts"
 import * as StoreFolder from "./StoreFolder.ts"
@@ -28,7 +29,7 @@ export interface Target {
   log: StateLog.StateLog | undefined
   /** Why it cannot be read. */
   readonly failure: ProjectionStoreError | undefined
-  readonly handle: WritableGeneration
+  readonly handle: WritableGeneration | undefined
 }
 
 /** What others want to know of the claim's doings. */
@@ -147,7 +148,7 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
           return Effect.fail(new ProjectionStoreError({ name, cause: error }))
         })
       )
-    ).pipe(orLost)
+    ).pipe(orLost, inRealTime)
 
   const save = (target: Target): WritableGeneration["save"] => (changes) =>
     Effect.gen(function*() {
@@ -158,8 +159,8 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
       })
     }).pipe(turn, toTyped, Effect.uninterruptible)
 
-  const makeTarget = (log: StateLog.StateLog): Target => {
-    const target: Target = {
+  const makeTarget = (log: StateLog.StateLog) => {
+    const target: Target & { readonly handle: WritableGeneration } = {
       log,
       failure: undefined,
       handle: {
@@ -211,7 +212,7 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
   for (const [number, log] of [...found].sort(([a], [b]) => a - b)) {
     if (log instanceof StateLog.StateLog && log.isLive) live = makeTarget(log)
     else if (log instanceof ProjectionStoreError && number === current) {
-      live = { log: undefined, failure: log, handle: undefined as never }
+      live = { log: undefined, failure: log, handle: undefined }
     }
   }
   const liveNumber = live === undefined ? 0 : live.log?.number ?? current!
@@ -322,8 +323,9 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
         yield* hooks.current.beforeBegin
         return yield* turn(Effect.gen(function*() {
           yield* discardBuilding
-          building = makeTarget(yield* beginLog({ purpose: "build", definition }))
-          return building.handle
+          const made = makeTarget(yield* beginLog({ purpose: "build", definition }))
+          building = made
+          return made.handle
         }))
       }).pipe(orLost, toTyped, Effect.uninterruptible),
     swap: Effect.suspend(() =>

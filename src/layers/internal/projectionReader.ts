@@ -5,7 +5,7 @@ import type { LedgerError } from "../../services/Ledger.ts"
 import type { EntryRange, Generation } from "../../services/ProjectionStore.ts"
 import { ProjectionStoreError } from "../../services/ProjectionStore.ts"
 import * as Folder from "./projectionFolder.ts"
-import { elapsed } from "./realTime.ts"
+import { elapsed, inRealTime } from "./realTime.ts"
 import * as StateLog from "./stateLog.ts"
 
 /** How long a process may look at a generation without asking whether it still is the one, in milliseconds. */
@@ -85,7 +85,7 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place) {
 
   yield* Effect.addFinalizer(() => turn(close))
   const source: Source = {
-    latest: turn(Effect.uninterruptible(latest(1))),
+    latest: turn(inRealTime(Effect.uninterruptible(latest(1)))),
     drop: (gone) => turn(Effect.suspend(() => log === gone ? close : Effect.void))
   }
   return { ...source, close: turn(close) }
