@@ -91,3 +91,14 @@ export const decisionsGivenUp = Metric.counter("opossum_decisions_given_up", {
   description: "Decisions that had a conflict at each attempt (decisions)",
   incremental: true
 })
+
+/** Events that projections counted, in rebuilds too; by the projection's name. */
+export const projectionEvents = Metric.counter("opossum_projection_events", {
+  description: "Events counted by a projection in this process (events)",
+  incremental: true
+})
+
+/** How far a projection that runs in this process is behind the head; by its name. */
+export const projectionLag = Metric.gauge("opossum_projection_lag", {
+  description: "Committed positions that a projection has not counted yet (positions)"
+})

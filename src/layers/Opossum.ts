@@ -9,14 +9,18 @@ import type { EventStore, EventStoreError } from "../services/EventStore.ts"
 import type { EventStoreAdmin } from "../services/EventStoreAdmin.ts"
 import type { EventStoreMaintenance } from "../services/EventStoreMaintenance.ts"
 import type { Lock } from "../services/Lock.ts"
+import type { Projections } from "../services/Projection.ts"
 import type { Storage } from "../services/Storage.ts"
 import * as EventStoreLive from "./EventStoreLive.ts"
 import * as IndexLive from "./IndexLive.ts"
 import { toStoreError } from "./internal/History.ts"
+import type { RebuildPolicy } from "./internal/ProjectionRunner.ts"
 import { nameProblem } from "./internal/storeName.ts"
 import * as LedgerLive from "./LedgerLive.ts"
 import * as LockFile from "./LockFile.ts"
 import * as LockMemory from "./LockMemory.ts"
+import * as ProjectionsLive from "./ProjectionsLive.ts"
+import * as ProjectionStoreFiles from "./ProjectionStoreFiles.ts"
 import * as StorageMemory from "./StorageMemory.ts"
 import * as StorageNode from "./StorageNode.ts"
 
@@ -34,13 +38,20 @@ export interface Options {
   readonly durability?: "sync" | "os" | undefined
   /** One readable JSON file per event, below `events/`. Default: `true`. */
   readonly eventFiles?: boolean | undefined
-  /** Makes event files and sealed segments of the ledger read-only. Default: `false`. */
+  /** One readable JSON file per state of a projection, below `projections/`. Default: `true`. */
+  readonly stateFiles?: boolean | undefined
+  /**
+   * When projections are built by themselves: `"when-needed"` (there is no build of their version, or it does not fit any more),
+   * `"always"` (at each start), or `"never"` (only by `rebuild`). Default: `"when-needed"`.
+   */
+  readonly rebuild?: RebuildPolicy | undefined
+  /** Makes event files, state files and sealed segments of the ledger read-only. Default: `false`. */
   readonly writeProtect?: boolean | undefined
   /** How long an append waits for other processes before it fails with `StoreBusy`. At least 4.5 seconds. Default: 5 seconds. */
   readonly lockTimeout?: Duration.Input | undefined
   /** The bytes at which a segment of the ledger is sealed and the next begun: 64 KiB to 1 GiB. Default: 64 MiB. */
   readonly segmentSize?: number | undefined
-  /** Reads a store that exists, and changes nothing: no lock, no index, no event files. Default: `false`. */
+  /** Reads a store that exists, and changes nothing: no lock, no index, no event files, no projection is run. Default: `false`. */
   readonly readOnly?: boolean | undefined
   /**
    * On a network file system, or one that may be (NFS, SMB, FUSE): lets this machine write though another one wrote last. Only one
@@ -50,7 +61,7 @@ export interface Options {
 }
 
 /** All that an application asks for. */
-export type Services = EventStore | EventStoreAdmin | EventStoreMaintenance
+export type Services = EventStore | EventStoreAdmin | EventStoreMaintenance | Projections
 
 // errors
 
@@ -61,6 +72,8 @@ export class InvalidOption extends Schema.TaggedError<InvalidOption>()("InvalidO
     "store",
     "durability",
     "eventFiles",
+    "stateFiles",
+    "rebuild",
     "writeProtect",
     "lockTimeout",
     "segmentSize",
@@ -83,11 +96,11 @@ export type OpenError = InvalidOption | EventStoreError
 const shortestLockTimeout = 4500
 const segmentSizes = { least: 64 * 1024, most: 1024 * 1024 * 1024 }
 
-const booleans = ["eventFiles", "writeProtect", "readOnly", "allowOtherHosts"] as const
+const booleans = ["eventFiles", "stateFiles", "writeProtect", "readOnly", "allowOtherHosts"] as const
 
 const check = (options: Options): InvalidOption | undefined => {
   const invalid = (option: InvalidOption["option"], problem: string) => new InvalidOption({ option, problem })
-  const { durability, lockTimeout, root, segmentSize, store } = options
+  const { durability, lockTimeout, rebuild, root, segmentSize, store } = options
   if (root !== undefined && (typeof root !== "string" || root === "" || root.includes("\0"))) {
     return invalid("root", "must be the path of a folder")
   }
@@ -95,6 +108,9 @@ const check = (options: Options): InvalidOption | undefined => {
   if (problem !== undefined) return invalid("store", problem)
   if (durability !== undefined && durability !== "sync" && durability !== "os") {
     return invalid("durability", `must be "sync" or "os", not ${JSON.stringify(durability)}`)
+  }
+  if (rebuild !== undefined && rebuild !== "never" && rebuild !== "when-needed" && rebuild !== "always") {
+    return invalid("rebuild", `must be "never", "when-needed" or "always", not ${JSON.stringify(rebuild)}`)
   }
   for (const option of booleans) {
     const value = options[option]
@@ -127,10 +143,13 @@ const wire = (
   options: Omit<Options, "root">,
   medium: Layer.Layer<Storage | Lock>
 ): Layer.Layer<Services, EventStoreError> => {
-  const { eventFiles, readOnly, store, writeProtect } = options
+  const { allowOtherHosts, eventFiles, readOnly, rebuild, stateFiles, store, writeProtect } = options
   const ledger = LedgerLive.layer(options)
   const index = IndexLive.layer({ store, ...(readOnly === undefined ? {} : { readOnly }) })
-  return EventStoreLive.layer({ store, eventFiles, readOnly, writeProtect }).pipe(
+  const states = ProjectionStoreFiles.layer({ store, readOnly, stateFiles, writeProtect, allowOtherHosts })
+  return ProjectionsLive.layer({ rebuild }).pipe(
+    Layer.provide(states),
+    Layer.provideMerge(EventStoreLive.layer({ store, eventFiles, readOnly, writeProtect })),
     Layer.provide(index),
     Layer.provide(ledger),
     Layer.provide(medium),
@@ -183,5 +202,5 @@ export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Services
  * Effect's `TestClock` if wanted.
  */
 export const layerMemory: Layer.Layer<Services> = Layer.orDie(
-  wire({ store: "memory", eventFiles: false }, Layer.mergeAll(StorageMemory.layer, LockMemory.layer))
+  wire({ store: "memory", eventFiles: false, stateFiles: false }, Layer.mergeAll(StorageMemory.layer, LockMemory.layer))
 )

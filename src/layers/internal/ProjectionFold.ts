@@ -1,0 +1,447 @@
+/**
+ * Counts events into one generation of a projection: reads them in pages, folds them into the states of their keys, and saves changed
+ * states together with the position reached.
+ *
+ * Folding is a plain function over the states of a page's keys. What it throws never leaves half an event behind: everything since the
+ * last save is forgotten and counted again event by event, up to the one that throws.
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import type * as Event from "../../Event.ts"
+import * as json from "../../internal/json.ts"
+import * as limits from "../../internal/limits.ts"
+import * as text from "../../internal/text.ts"
+import type { Position } from "../../Position.ts"
+import { EventStore, type EventStoreError } from "../../services/EventStore.ts"
+import { EventStoreMaintenance } from "../../services/EventStoreMaintenance.ts"
+import { type Definition, EventFailed } from "../../services/Projection.ts"
+import type {
+  Checkpoint,
+  ClaimLost,
+  ProjectionStoreError,
+  StoredEntry,
+  WritableGeneration
+} from "../../services/ProjectionStore.ts"
+import * as Tag from "../../Tag.ts"
+
+// models
+
+export type FoldError = EventFailed | EventStoreError | ProjectionStoreError | ClaimLost
+
+export interface ProjectionFold {
+  /** Up to here everything is counted, saved or not; 0 before the first. */
+  readonly position: () => number
+  /** Up to here everything is saved. */
+  readonly saved: () => number
+  /** How many states are changed and not saved. */
+  readonly changed: () => number
+  /** Whether so much is changed that it should be saved before going on. */
+  readonly isFull: () => boolean
+  /** The newest position at which events that are counted here gained tags. */
+  readonly retagged: () => Position | undefined
+  /**
+   * Counts the next events, a page at the most. Fails with `EventFailed` at an event that cannot be counted, when everything
+   * before it is saved; asked again, it tries that event again.
+   */
+  readonly step: Effect.Effect<Step, FoldError>
+  /** Saves what was counted. It may find that a state cannot be stored: then all since the last save is counted again, slowly. */
+  readonly save: Effect.Effect<void, FoldError>
+}
+
+export interface Step {
+  readonly events: number
+  /** The store's head, as of the page; 0 in an empty store. */
+  readonly head: number
+  /** Whether there may be more at once. */
+  readonly more: boolean
+}
+
+/** Events that are read at a time. */
+const pageSize = 1000
+/** About how many bytes of events are read at a time. */
+const pageBytes = 8 * 1024 * 1024
+/** About how many bytes of states are saved at a time: far below what a store takes in one step. */
+const saveBytes = 16 * 1024 * 1024
+/** With more than this the save would be too large; it is then counted again in smaller parts. */
+const mostSaveBytes = 40 * 1024 * 1024
+/** Changed states that are saved at a time, at the most. */
+const mostChanged = 50_000
+/** States that are kept at hand between pages, and about how many bytes of them. */
+const keptStates = 131_072
+const keptBytes = 32 * 1024 * 1024
+/** What a state is taken to have before it was measured. */
+const bytesAtFirst = 256
+
+/** A key's state at hand. */
+interface Slot {
+  readonly key: string
+  /** `undefined`: there is none (any more). */
+  state: unknown
+  version: number
+  created: number
+  updated: number
+  position: Position
+  /** Whether the generation has an entry of the key. */
+  isStored: boolean
+  isChanged: boolean
+  bytes: number
+  /** The last round in which it was used. */
+  round: number
+}
+
+interface Prepared {
+  readonly sequenced: Event.SequencedEvent<Event.Event>
+  readonly keys: ReadonlyArray<string>
+  readonly related: ReadonlyArray<Event.SequencedEvent<unknown>>
+}
+
+/** What went wrong at an event. */
+interface Failure {
+  readonly position: Position
+  readonly cause: unknown
+}
+
+const noRelated: ReadonlyArray<Event.SequencedEvent<unknown>> = []
+
+// checks
+
+const keyProblem = (key: unknown): string | undefined =>
+  typeof key !== "string"
+    ? `is no text but ${key === null ? "null" : typeof key}`
+    : key === ""
+    ? "is empty"
+    : !text.isWellFormed(key)
+    ? "has half of a surrogate pair"
+    : text.isLongerThan(key, limits.projectionKeyBytes)
+    ? `is longer than ${limits.projectionKeyBytes} bytes`
+    : undefined
+
+// constructors
+
+/** Goes on where the generation's checkpoint is. */
+export const make = Effect.fnUntraced(function*(definition: Definition, generation: WritableGeneration) {
+  const store = yield* EventStore
+  const maintenance = yield* EventStoreMaintenance
+  const { apply, decode, encode, keysOf, name, query, relatedTo, tagsOf } = definition
+  const found = yield* generation.checkpoint
+
+  let slots = new Map<string, Slot>()
+  let changed = new Set<Slot>()
+  let kept = 0
+  let round = 0
+  let averageBytes = bytesAtFirst
+  let saved: number = found?.position ?? 0
+  let position = saved
+  let retagged = found?.retagged
+  let savedRetagged = retagged
+  /** What was counted has the tags that it had at this position, at the least. */
+  let taggedAsOf: number = saved
+  let isFirstPage = true
+  /** Up to `until` so few events are counted at a time, and saved at once: something went wrong there. */
+  let caution = { until: 0, size: pageSize }
+
+  /** Forgets what is not saved, and all states: what threw may have changed them. */
+  const startAgain = (until: number, size: number) => {
+    slots = new Map()
+    changed = new Set()
+    kept = 0
+    position = saved
+    caution = { until: Math.max(until, caution.until), size }
+  }
+  const isCautious = () => position < caution.until
+
+  // folding: plain functions
+
+  const slotOf = (key: string): Slot => {
+    let slot = slots.get(key)
+    if (slot === undefined) {
+      slot = {
+        key,
+        state: undefined,
+        version: 0,
+        created: 0,
+        updated: 0,
+        position: 0 as Position,
+        isStored: false,
+        isChanged: false,
+        bytes: averageBytes,
+        round
+      }
+      slots.set(key, slot)
+      kept += slot.bytes
+    }
+    slot.round = round
+    return slot
+  }
+
+  /** Applies events in order; stops at one that throws, of which nothing is kept. */
+  const count = (events: ReadonlyArray<Prepared>): Failure | undefined => {
+    const next: Array<unknown> = []
+    for (const { keys, related, sequenced } of events) {
+      if (keys.length === 0) continue
+      const { event, metadata, position, tags, type } = sequenced
+      try {
+        const fold = apply[event._tag]
+        if (fold === undefined) throw new Error(`the projection ${name} has no \`apply\` for ${event._tag}`)
+        for (let i = 0; i < keys.length; i++) {
+          const key = keys[i]!
+          next[i] = fold(slots.get(key)?.state, event, { position, type, event, tags, metadata, key, related })
+        }
+      } catch (cause) {
+        return { position, cause }
+      }
+      const time = DateTime.toEpochMillis(metadata.timestamp)
+      for (let i = 0; i < keys.length; i++) {
+        const slot = slotOf(keys[i]!)
+        const state = next[i]
+        if (state === undefined && slot.state === undefined) continue
+        if (slot.state === undefined) {
+          slot.version = 0
+          slot.created = time
+        }
+        slot.state = state
+        slot.version++
+        slot.updated = time
+        slot.position = position
+        if (!slot.isChanged) {
+          slot.isChanged = true
+          changed.add(slot)
+        }
+      }
+    }
+    return undefined
+  }
+
+  /** The keys of each event; stops at one whose keys are none. */
+  const keysOfAll = (
+    events: ReadonlyArray<Event.SequencedEvent<Event.Event>>
+  ): ReadonlyArray<ReadonlyArray<string>> | Failure => {
+    const out: Array<ReadonlyArray<string>> = []
+    for (const sequenced of events) {
+      const { position } = sequenced
+      try {
+        const keys = keysOf(sequenced)
+        for (const key of keys) {
+          const problem = keyProblem(key)
+          if (problem !== undefined) return { position, cause: new Error(`the key ${JSON.stringify(key)} ${problem}`) }
+        }
+        out.push(keys)
+      } catch (cause) {
+        return { position, cause }
+      }
+    }
+    return out
+  }
+
+  /** What is to be saved, or why it cannot be. */
+  const encodeAll = ():
+    | { readonly set: Array<StoredEntry>; readonly removed: Array<string>; bytes: number }
+    | Failure =>
+  {
+    const set: Array<StoredEntry> = []
+    const removed: Array<string> = []
+    let bytes = 0
+    for (const slot of changed) {
+      const { created, key, position, state, updated, version } = slot
+      if (state === undefined) {
+        if (slot.isStored) removed.push(key)
+        continue
+      }
+      const fail = (cause: unknown): Failure => ({ position, cause })
+      try {
+        const encoded = encode(state)
+        const measured = json.measure(encoded)
+        if (measured.problem !== undefined) {
+          return fail(new Error(`the state of ${JSON.stringify(key)}: ${json.format(measured.problem)}`))
+        }
+        const tags = tagsOf(state, key)
+        for (const tag of tags) {
+          const problem = Tag.problem(tag)
+          if (problem !== undefined) {
+            return fail(new Error(`the tag ${JSON.stringify(tag)} of the state of ${JSON.stringify(key)} ${problem}`))
+          }
+        }
+        kept += measured.bytes - slot.bytes
+        slot.bytes = measured.bytes
+        bytes += measured.bytes
+        set.push({ key, state: encoded, tags, position, version, created, updated })
+      } catch (cause) {
+        return fail(cause)
+      }
+    }
+    return { set, removed, bytes }
+  }
+
+  /** Lets states go that were not used for a while. */
+  const tidy = () => {
+    if (slots.size <= keptStates && kept <= keptBytes) return
+    const drop = (slot: Slot) => {
+      slots.delete(slot.key)
+      kept -= slot.bytes
+    }
+    for (const slot of slots.values()) if (!slot.isChanged && slot.round < round) drop(slot)
+    for (const slot of slots.values()) {
+      if (slots.size <= keptStates && kept <= keptBytes) break
+      if (!slot.isChanged) drop(slot)
+    }
+    round++
+  }
+
+  // reading and saving
+
+  /** Fetches the states of keys that are not at hand. */
+  const fetch = Effect.fnUntraced(function*(prepared: ReadonlyArray<Prepared>) {
+    const missing = new Set<string>()
+    for (const { keys } of prepared) for (const key of keys) if (!slots.has(key)) missing.add(key)
+    if (missing.size === 0) return undefined
+    const entries = saved === 0 ? [] : yield* generation.read([...missing])
+    for (const { created, key, position, state, updated, version } of entries) {
+      const slot = slotOf(key)
+      try {
+        slot.state = decode(state)
+      } catch (cause) {
+        const first = prepared.find(({ keys }) => keys.includes(key))!
+        return {
+          position: first.sequenced.position,
+          cause: new Error(
+            `the stored state of ${JSON.stringify(key)} does not fit the schema: count up the projection's version`,
+            { cause }
+          )
+        }
+      }
+      const { bytes } = json.measure(state)
+      kept += bytes - slot.bytes
+      Object.assign(slot, { created, position, updated, version, bytes, isStored: true })
+    }
+    // those that have none are known to have none
+    for (const key of missing) slotOf(key)
+    return undefined
+  })
+
+  const readPage = Effect.fnUntraced(function*(limit: number) {
+    const after = position === 0 ? undefined : position as Position
+    const read = (before?: Position) => store.read(query, { after, before, limit, maxBytes: pageBytes })
+    return yield* Effect.catchTag(read(), "EventDecodeError", (error) =>
+      // what stands before it can be counted
+      Effect.flatMap(read(error.position), (page) =>
+        page.events.length > 0
+          ? Effect.succeed({ ...page, isCut: true })
+          : Effect.fail(new EventFailed({ position: error.position, cause: error }))).pipe(
+          // an event before the one that was named: it was named first by a reader that began elsewhere
+          Effect.catchTag("EventDecodeError", (other) =>
+            Effect.fail(new EventFailed({ position: other.position, cause: other })))
+        ))
+  })
+
+  const prepare = Effect.fnUntraced(function*(events: ReadonlyArray<Event.SequencedEvent<Event.Event>>) {
+    const keys = keysOfAll(events)
+    if ("cause" in keys) return keys
+    const prepared: Array<Prepared> = []
+    for (let i = 0; i < events.length; i++) {
+      const sequenced = events[i]!
+      let related = noRelated
+      if (relatedTo !== undefined && keys[i]!.length > 0) {
+        let wanted
+        try {
+          wanted = relatedTo(sequenced)
+        } catch (cause) {
+          return { position: sequenced.position, cause }
+        }
+        // only what came before: a rebuild must see what the first build saw
+        if (wanted !== undefined) {
+          const page = yield* Effect.catchTag(
+            store.read(wanted, { before: sequenced.position }),
+            "EventDecodeError",
+            (error) => Effect.succeed({ position: sequenced.position, cause: error })
+          )
+          if ("cause" in page) return page
+          related = page.events
+        }
+      }
+      prepared.push({ sequenced, keys: keys[i]!, related })
+    }
+    return prepared
+  })
+
+  const countPage = Effect.fnUntraced(function*(events: ReadonlyArray<Event.SequencedEvent<Event.Event>>) {
+    const prepared = yield* prepare(events)
+    if ("cause" in prepared) return prepared
+    return (yield* fetch(prepared)) ?? count(prepared)
+  })
+
+  const again: Step = { events: 0, head: 0, more: true }
+
+  const step: ProjectionFold["step"] = Effect.gen(function*() {
+    const cautious = isCautious()
+    const size = cautious ? caution.size : pageSize
+    // a failure must not find anything unsaved before it
+    if (cautious && position > saved && changed.size > 0) yield* save
+    const page = yield* readPage(size)
+    if (page.retagged !== undefined && page.retagged > Math.max(taggedAsOf, retagged ?? 0)) retagged = page.retagged
+    if (isFirstPage) {
+      isFirstPage = false
+      taggedAsOf = page.head ?? 0
+    }
+    const last = page.events.at(-1)
+    if (last !== undefined) {
+      const isAlone = changed.size === 0 && page.events.length === 1
+      const failure = yield* countPage(page.events)
+      if (failure !== undefined) {
+        startAgain(last.position, 1)
+        return isAlone ? yield* new EventFailed(failure) : again
+      }
+    }
+    const more = page.isCut || page.events.length >= size
+    position = Math.max(position, more ? last!.position : page.head ?? 0)
+    if (cautious && changed.size > 0) yield* save
+    return { events: page.events.length, head: page.head ?? 0, more }
+  }).pipe(
+    Effect.catchTag("EventFailed", (error) =>
+      // what was counted before it and is not saved yet is not lost: it is counted again, and saved
+      position > saved && changed.size > 0
+        ? Effect.andThen(save, Effect.fail(error))
+        : Effect.fail(error))
+  )
+
+  const save: ProjectionFold["save"] = Effect.suspend((): ProjectionFold["save"] => {
+    const at = position
+    if (at === saved && retagged === savedRetagged) return Effect.void
+    const encoded = encodeAll()
+    if ("cause" in encoded) {
+      const one = caution.size === 1 && saved < caution.until
+      startAgain(at, 1)
+      return one ? Effect.fail(new EventFailed(encoded)) : Effect.void
+    }
+    const { bytes, removed, set } = encoded
+    if (bytes > mostSaveBytes && !(isCautiousAt(saved) && caution.size === 1)) {
+      startAgain(at, Math.max(1, Math.floor((isCautiousAt(saved) ? caution.size : pageSize) / 10)))
+      return Effect.void
+    }
+    if (set.length > 0) averageBytes = Math.max(1, Math.round(bytes / set.length))
+    return Effect.flatMap(maintenance.anchorAt(at as Position), ({ hash, position, storeId }) => {
+      const checkpoint: Checkpoint = { storeId, position, hash, ...(retagged === undefined ? {} : { retagged }) }
+      return Effect.map(generation.save({ set, removed, checkpoint }), () => {
+        saved = at
+        savedRetagged = retagged
+        for (const slot of changed) {
+          slot.isChanged = false
+          slot.isStored = slot.state !== undefined
+        }
+        changed.clear()
+        tidy()
+      })
+    }).pipe(Effect.uninterruptible)
+  })
+  const isCautiousAt = (position: number) => position < caution.until
+
+  const fold: ProjectionFold = {
+    position: () => position,
+    saved: () => saved,
+    changed: () => changed.size,
+    isFull: () => changed.size >= Math.max(100, Math.min(mostChanged, saveBytes / averageBytes)),
+    retagged: () => retagged,
+    step,
+    save
+  }
+  return fold
+})
