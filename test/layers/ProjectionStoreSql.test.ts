@@ -14,6 +14,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { fork } from "node:child_process"
+import { createHash } from "node:crypto"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as ProjectionStoreSql from "../../src/layers/ProjectionStoreSql.ts"
@@ -365,6 +366,9 @@ const suite = (title: string, database: Effect.Effect<Database, never, Scope.Sco
       Effect.gen(function*() {
         const { slot } = yield* open(database)
         const long = "x".repeat(1020)
+        // databases compress what repeats itself
+        const dense = Array.from({ length: 24 }, (_, i) => createHash("sha512").update(String(i)).digest("base64"))
+          .join("")
         const names = [
           "\0",
           "\0\0",
@@ -391,6 +395,7 @@ const suite = (title: string, database: Effect.Effect<Database, never, Scope.Sco
           " ",
           "__proto__",
           `${long}\u{1f600}`,
+          dense.slice(0, 1024),
           "\0".repeat(1024)
         ]
         const points = (text: string) => Array.from(text, (c) => c.codePointAt(0)!)
@@ -414,7 +419,13 @@ const suite = (title: string, database: Effect.Effect<Database, never, Scope.Sco
         const set = sorted.map((key, i) =>
           entry(key, {
             state: states[i % states.length]!,
-            tags: [`k:${key}`, `${key.slice(0, 3)}:1`, `${long}${long}:${i}`, `${long}${long}:all`]
+            tags: [
+              `k:${key}`,
+              `${key.slice(0, 3)}:1`,
+              `${long}${long}:${i}`,
+              `${long}${long}:all`,
+              `${dense.slice(0, 1020)}:${dense.slice(-1020)}`
+            ]
           })
         )
         const { generation } = yield* build(slot, set.toReversed())
@@ -662,7 +673,7 @@ describe.skipIf(!postgres.isAvailable)("ProjectionStoreSql", () => {
     test("who would take over waits for a save that has begun, and finds its holder alive", (database) =>
       Effect.gen(function*() {
         const name = `${database.prefix}a`
-        const a = { ...(yield* open(named(database, name))), prefix: database.prefix }
+        const a = { ...(yield* open(named(database, name), { lease: "2 seconds" })), prefix: database.prefix }
         const b = { ...(yield* open(database)), prefix: database.prefix }
         const taker = yield* open(named(database, `${name}b`))
         const { generation } = yield* build(a.slot, [entry("maths")])
@@ -673,9 +684,17 @@ describe.skipIf(!postgres.isAvailable)("ProjectionStoreSql", () => {
           b.sql`SELECT 1 FROM pg_stat_activity WHERE application_name = ${`${name}b`} AND wait_event_type = 'Lock'`,
           (rows) => rows.length > 0
         ))
+        // longer than its lease
+        const clock = Effect.map(
+          b.sql<{ now: number }>`SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now`,
+          ([row]) => row!.now
+        )
+        const since = yield* clock
+        yield* until(Effect.map(clock, (now) => now > since + 3))
         yield* letGo
         assert.isTrue(Exit.isSuccess(yield* Fiber.join(saving)))
         assert.isUndefined(yield* Fiber.join(taking))
+        assert.isUndefined(yield* taker.slot.claim({ wait: false }))
         yield* generation.save(changes(3, []))
       }))
 

@@ -107,7 +107,8 @@ export const socket = Effect.map(Effect.promise(() => running ??= launch()), ({ 
 
 /** Stops the server; for the end of a test file. It would be stopped with the process, too. */
 export const stop = async (): Promise<void> => {
-  const { keeper } = await (running ?? { keeper: undefined })
+  // that it did not start is told to those who asked for it
+  const keeper = await running?.then(({ keeper }) => keeper, () => undefined)
   running = undefined
   if (keeper === undefined) return
   await new Promise<void>((resolve) => {
