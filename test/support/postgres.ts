@@ -7,7 +7,7 @@
  */
 import { PgClient } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
