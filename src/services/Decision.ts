@@ -198,6 +198,7 @@ export const execute = <const M extends DecisionModel.Input, D extends Decide>(
         attempts(store, DecisionModel.allAny(models), {
           // What state a model has and which kind of decision this is shows when it runs; the types above say the same.
           decide: (state, attempt) =>
+            // @effect-diagnostics-next-line unsafeEffectTypeAssertion:off
             toEffect(decide(state as DecisionModel.StateOf<M>, attempt)) as Effect.Effect<
               Success<D>,
               Refusal<D>,

@@ -1,4 +1,5 @@
 /** What compiles and what does not when messages are sent and handled: read by the compiler, never run. */
+// @effect-diagnostics missingEffectError:off missingEffectContext:off -- what must not compile is said by @ts-expect-error
 import { Context, Effect, Layer, Schedule, Schema, type Scope } from "effect"
 import { EventStore, Mediator, Opossum, Position } from "effect-opossum"
 

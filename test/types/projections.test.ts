@@ -4,6 +4,7 @@ import { type Effect, type Layer, Schema, type Stream } from "effect"
 import { Event, type Position, Projection, type ProjectionStore, Query, Tag } from "effect-opossum"
 
 type Equals<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+const compiles = (..._values: ReadonlyArray<unknown>) => {}
 const exactly = <B>() => <A>(_value: A, ..._proof: Equals<A, B> extends true ? [] : [never]) => {}
 
 const CourseId = Schema.NonEmptyString.pipe(Schema.brand("CourseId"), Tag.as("course"))
@@ -59,13 +60,13 @@ export const reading = () => {
   const folded = Projection.fold(List, { before: 3 as Position.Position })
   exactly<ReadonlyMap<StudentId, State>>()({} as Effect.Success<typeof folded>)
   // @ts-expect-error no state has such a tag
-  List.byTag("bussy:true")
+  compiles(List.byTag("bussy:true"))
   // @ts-expect-error at least one tag
-  List.byTag()
+  compiles(List.byTag())
   // @ts-expect-error keys are students
-  List.get(course)
+  compiles(List.get(course))
   // @ts-expect-error a cursor comes from a page
-  List.list({ after: "3" })
+  compiles(List.list({ after: "3" }))
 }
 
 export const wrong = () => {
@@ -104,10 +105,10 @@ export const wrong = () => {
     apply: { CourseDefined: () => 1 }
   }) {}
   // @ts-expect-error its states have no tags
-  NoTags.byTag("a:b")
+  compiles(NoTags.byTag("a:b"))
   // @ts-expect-error there is one key
-  NoTags.get("some")
-  NoTags.get("all")
+  compiles(NoTags.get("some"))
+  compiles(NoTags.get("all"))
   return [MissingApply, NotAllHaveTheKey, AnotherState, NoSelf]
 }
 

@@ -81,6 +81,8 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
   ): Effect.Effect<A, ProjectionStoreError | Extract<E, ClaimLost>, R> =>
     Effect.mapError(
       effect,
+      // what is a ClaimLost is one of E's
+      // @effect-diagnostics-next-line unsafeEffectTypeAssertion:off
       (error) => error instanceof ClaimLost ? error as Extract<E, ClaimLost> : toError(name)(error)
     )
 
