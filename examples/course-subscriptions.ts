@@ -7,14 +7,15 @@
  *     npm run demo -- --fibers 16             so many fibers in each process (32 without it)
  *     npm run demo -- --root folder           keep the store there; a later run goes on with it
  *
- * The rules and the decisions are in examples/dcb/course-subscriptions.ts: read that first.
+ * The rules and the decisions are in examples/dcb/course-subscriptions.ts: read that first. What can be looked up is in
+ * examples/courses/list.ts, a projection.
  *
  * Who gets a course's last seat differs from run to run, and so do the numbers of some refusals: many want it at once. What never
  * differs is what the checks at the end say. The exit code is 1 if one fails, or if a command could not be carried out.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import { Clock, Data, Effect, Stream } from "effect"
-import { EventStore, EventStoreMaintenance, Opossum, Query } from "effect-opossum"
+import { Clock, Data, Effect, Layer, Stream } from "effect"
+import { EventStore, EventStoreMaintenance, Opossum, Projection, Query } from "effect-opossum"
 import { randomUUID } from "node:crypto"
 import { mkdtempSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -23,6 +24,7 @@ import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import * as Checks from "./courses/checks.ts"
 import { load, type Outcome } from "./courses/commands.ts"
+import { CourseList } from "./courses/list.ts"
 import * as Report from "./courses/report.ts"
 import * as Share from "./courses/share.ts"
 import { courseEvents } from "./dcb/course-subscriptions.ts"
@@ -30,8 +32,9 @@ import { courseEvents } from "./dcb/course-subscriptions.ts"
 const store = "school"
 const ownCommands = fileURLToPath(new URL("data/course-commands.jsonl", import.meta.url))
 
-// Both processes open the same folder, each with a layer of its own: that is all it takes to share a store.
-const storeIn = (root: string) => Opossum.layer({ root, store })
+// Both processes open the same folder, each with a layer of its own: that is all it takes to share a store. One of them keeps the
+// list of courses up to date; if it ends, the other goes on with it.
+const storeIn = (root: string) => CourseList.layer.pipe(Layer.provideMerge(Opossum.layer({ root, store })))
 
 // arguments
 
@@ -128,12 +131,18 @@ const check = Effect.fnUntraced(function*(run: string, outcomes: ReadonlyArray<O
     Effect.match({ onSuccess: () => [], onFailure: (error) => [error.message] })
   )
   const { bytes } = yield* EventStoreMaintenance.statistics
+  // what is in the history is in the list, from here on
+  yield* CourseList.waitFor(head)
+  const list = yield* Stream.runCollect(CourseList.stream())
+  const full = yield* CourseList.byTag("full:true")
   const checks = [
     ...Checks.rules(history),
     Checks.commands(run, outcomes, history),
     { what: "the ledger is as it was written, hash by hash", extent: Checks.count(bytes, "byte"), findings: verified },
-    yield* Checks.eventFiles(join(root, store, "events"), raw)
+    yield* Checks.eventFiles(join(root, store, "events"), raw),
+    Checks.list(yield* Projection.fold(CourseList), list, full)
   ]
+  yield* Report.print(Report.list(list, full.length))
   yield* Report.print(Report.disk(join(root, store), history[Math.floor(history.length / 2)]?.position))
   yield* Report.print(Report.checks(checks))
   return checks.every(({ findings }) => findings.length === 0)

@@ -3,12 +3,13 @@
  * believed while it ran is used, but the list of what it accepted.
  */
 import { DateTime, Effect } from "effect"
-import type { Event } from "effect-opossum"
+import type { Event, Projection } from "effect-opossum"
 import { readdir, readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { isDeepStrictEqual } from "node:util"
 import { type CourseEvent, type CourseId, coursesPerStudent, type StudentId } from "../dcb/course-subscriptions.ts"
 import { cause, type Outcome } from "./commands.ts"
+import type { Course } from "./list.ts"
 
 // models
 
@@ -104,6 +105,28 @@ export const commands = (run: string, outcomes: ReadonlyArray<Outcome>, history:
   }
   for (const line of accepted.keys()) findings.push(`${line} was accepted, but its event is not in the store`)
   return { what: "each accepted command has its event, and each event its command", extent, findings }
+}
+
+// the read model
+
+/** The list of courses, which two processes kept up to date while they ran, is what the whole history folds to. */
+export const list = (
+  folded: ReadonlyMap<CourseId, Course>,
+  entries: ReadonlyArray<Projection.Entry<Course, CourseId>>,
+  full: ReadonlyArray<Projection.Entry<Course, CourseId>>
+): Check => {
+  const findings: Array<string> = []
+  const left = new Map(folded)
+  for (const { key, state } of entries) {
+    if (!isDeepStrictEqual(state, left.get(key))) findings.push(`${key} is not what its events say`)
+    left.delete(key)
+  }
+  for (const key of left.keys()) findings.push(`${key} is not in the list`)
+  const isFull = ({ capacity, students }: Course) => students.length >= capacity
+  const found = full.map(({ key }) => key)
+  const wanted = entries.filter(({ state }) => isFull(state)).map(({ key }) => key)
+  if (!isDeepStrictEqual(found, wanted)) findings.push(`found as full are ${found.length}, not ${wanted.length}`)
+  return { what: "the list of courses is what their events say", extent: count(entries.length, "course"), findings }
 }
 
 // the readable copies

@@ -95,6 +95,25 @@ export const outcomes = (
   ].join("\n")
 }
 
+// the list of courses
+
+interface Listed {
+  readonly key: string
+  readonly version: number
+  readonly state: { readonly title: string; readonly capacity: number; readonly students: ReadonlyArray<string> }
+}
+
+/** The first few courses. */
+export const list = (courses: ReadonlyArray<Listed>, full: number): string =>
+  [
+    `${number(courses.length)} courses, ${number(full)} of them full, e.g.`,
+    ...courses.slice(0, 3).map(({ key, state: { capacity, students, title }, version }) =>
+      `  ${cut(key, 24).padEnd(26)}${cut(title, 30).padEnd(32)}${
+        `${students.length} of ${capacity}`.padStart(9)
+      } seats taken, after ${number(version)} events`
+    )
+  ].join("\n")
+
 // on disk
 
 const sizeOf = (path: string): { readonly files: number; readonly bytes: number } => {
@@ -108,13 +127,14 @@ const sizeOf = (path: string): { readonly files: number; readonly bytes: number 
 }
 
 /** What a reader wants to see comes first. */
-const order = ["store.json", "ledger", "events"]
+const order = ["store.json", "ledger", "events", "projections"]
 const rank = (name: string) => (order.indexOf(name) + 1) || order.length + 1
 
 /** A few lines of the tree: the first names of each folder, and how many more there are. */
 const tree = (path: string, depth: number, indent = "  "): ReadonlyArray<string> => {
   const names = readdirSync(path).sort().sort((a, b) => rank(a) - rank(b))
-  const shown = names.slice(0, 3)
+  // of the store itself one more: its read models
+  const shown = names.slice(0, depth > 2 ? 4 : 3)
   const lines = shown.flatMap((name) => {
     const below = join(path, name)
     const isFolder = statSync(below).isDirectory()
