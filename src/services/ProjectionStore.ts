@@ -150,10 +150,13 @@ const toText = (cause: unknown): string => cause instanceof Error ? cause.messag
 export class ProjectionStoreError extends Schema.TaggedError<ProjectionStoreError>()("ProjectionStoreError", {
   /** The projection's. */
   name: Schema.String,
+  /** Whether what is stored is not what was written: no further try will read it, a rebuild makes it anew. */
+  isDamaged: Schema.optional(Schema.Boolean),
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `the read models of ${this.name} are unavailable: ${toText(this.cause)}`
+    return `the read models of ${this.name} are ${this.isDamaged === true ? "damaged" : "unavailable"}: ` +
+      `${toText(this.cause)}${this.isDamaged === true ? "; a rebuild makes them anew" : ""}`
   }
 }
 

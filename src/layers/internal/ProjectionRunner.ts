@@ -283,7 +283,16 @@ export const make = Effect.fnUntraced(function*(
         return Effect.ignore(last)
       })
     )
-    const present = yield* claim.live
+    const present = yield* Effect.catchIf(
+      claim.live,
+      // it is derived: what is damaged is made anew, unless that is to be asked for
+      (error) => error.isDamaged === true && (options.rebuild !== "never" || watchers.size > 0),
+      (error) =>
+        Effect.logWarning(error.message).pipe(
+          Effect.andThen(claim.discard("live")),
+          Effect.as(undefined)
+        )
+    )
     if (present !== undefined && !(yield* fits(present))) {
       yield* Effect.logWarning(`the read models of ${name} are of another history: they are built anew`)
       yield* claim.discard("live")
@@ -468,13 +477,20 @@ export const make = Effect.fnUntraced(function*(
     })
   })
 
+  /** What readers see. What is damaged is as good as not there, where it is going to be made anew. */
+  const present: Effect.Effect<Generation | undefined, ProjectionStoreError> = Effect.catchIf(
+    slot.live,
+    (error) => error.isDamaged === true && options.rebuild !== "never" && !projections.readOnly,
+    () => Effect.undefined
+  )
+
   /** What readers see; waits for the first build. */
   const readable: Effect.Effect<Generation, Projection.ReadModelError> = Effect.gen(function*() {
     for (let looks = 0;; looks++) {
       // taken before looking, so that no change in between is missed
       const signal = changed
       if (isClosed) return yield* stopped(new Projection.Closed())
-      const generation = yield* slot.live
+      const generation = yield* present
       if (generation !== undefined) return generation
       const why = yield* whyNot
       if (why !== undefined) return yield* why
@@ -541,7 +557,7 @@ export const make = Effect.fnUntraced(function*(
           const { fold } = live
           if ((fold.changed() === 0 ? fold.position() : fold.saved()) >= position) return
         } else if (!isClosed) {
-          const generation = yield* slot.live
+          const generation = yield* present
           const checkpoint = generation === undefined ? undefined : yield* generation.checkpoint
           if (checkpoint !== undefined && checkpoint.position >= position) return
         }

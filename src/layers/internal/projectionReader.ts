@@ -1,7 +1,7 @@
 /** Following the generation that readers see, whichever process writes it. */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
-import type { LedgerError } from "../../services/Ledger.ts"
+import { LedgerDamaged, type LedgerError } from "../../services/Ledger.ts"
 import type { EntryRange, Generation } from "../../services/ProjectionStore.ts"
 import { ProjectionStoreError } from "../../services/ProjectionStore.ts"
 import * as Folder from "./projectionFolder.ts"
@@ -22,7 +22,9 @@ export interface Source {
 }
 
 export const toError = (name: string) => (cause: unknown): ProjectionStoreError =>
-  cause instanceof ProjectionStoreError ? cause : new ProjectionStoreError({ name, cause })
+  cause instanceof ProjectionStoreError
+    ? cause
+    : new ProjectionStoreError({ name, cause, ...(cause instanceof LedgerDamaged ? { isDamaged: true } : {}) })
 
 /** A reader of a generation's files. To be used by whoever does not write them. */
 export const make = Effect.fnUntraced(function*(place: Folder.Place) {
