@@ -74,7 +74,13 @@ describe("short examples", () => {
         }
       }), 60_000)
 
-  prints("quick-start", "anna has 5000 cents", "withdrawn, at position 3", /^the events are in .*events$/m)
+  prints(
+    "quick-start",
+    "withdrawn, at position 3",
+    "refused: Overdrawn",
+    "3000 [ 'anna' ]",
+    /^the events are in .*events$/m
+  )
   prints(
     "invoice-numbers",
     /^invoice 1\ninvoice 2\ninvoice 3\ninvoice 4\ninvoice 5\ninvoice 6\ninvoice 7\ninvoice 8\n$/
