@@ -21,6 +21,7 @@ import * as LockFile from "./LockFile.ts"
 import * as LockMemory from "./LockMemory.ts"
 import * as ProjectionsLive from "./ProjectionsLive.ts"
 import * as ProjectionStoreFiles from "./ProjectionStoreFiles.ts"
+import * as SnapshotsFiles from "./SnapshotsFiles.ts"
 import * as StorageMemory from "./StorageMemory.ts"
 import * as StorageNode from "./StorageNode.ts"
 
@@ -147,8 +148,8 @@ const wire = (
   const ledger = LedgerLive.layer(options)
   const index = IndexLive.layer({ store, ...(readOnly === undefined ? {} : { readOnly }) })
   const states = ProjectionStoreFiles.layer({ store, readOnly, stateFiles, writeProtect, allowOtherHosts })
-  return ProjectionsLive.layer({ rebuild }).pipe(
-    Layer.provide(states),
+  const projections = Layer.provide(ProjectionsLive.layer({ rebuild }), states)
+  return Layer.merge(projections, SnapshotsFiles.layer({ store, readOnly })).pipe(
     Layer.provideMerge(EventStoreLive.layer({ store, eventFiles, readOnly, writeProtect })),
     Layer.provide(index),
     Layer.provide(ledger),
