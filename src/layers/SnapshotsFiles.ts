@@ -83,7 +83,6 @@ export const make = Effect.fnUntraced(function*({ readOnly = false, store }: Opt
   /** The newest state of each that is to be written, the first that came first. */
   const waiting = new Map<string, Waiting>()
   let isWriting = false
-  let isClosed = false
   let deadline = Infinity
   /** Saves under way. */
   let busy = 0
@@ -195,7 +194,6 @@ export const make = Effect.fnUntraced(function*({ readOnly = false, store }: Opt
       yield* Effect.yieldNow
       deadline = elapsed() + closingTime
       yield* idle.await
-      isClosed = true
     })
   )
 
@@ -264,7 +262,6 @@ export const make = Effect.fnUntraced(function*({ readOnly = false, store }: Opt
       ),
     save: (key, snapshot) =>
       overThisStore(Effect.suspend(() => {
-        if (isClosed) return Effect.void
         busy++
         idle.closeUnsafe()
         return Effect.catchCause(save(key, snapshot), refused).pipe(

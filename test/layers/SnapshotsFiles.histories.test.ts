@@ -59,7 +59,7 @@ const Step = Schema.Union([
   })
 ])
 type Step = typeof Step.Type
-const Program = Schema.Array(Step).check(Schema.isMinLength(5), Schema.isMaxLength(40))
+const Program = Schema.Array(Step).check(Schema.isMinLength(20), Schema.isMaxLength(50))
 
 interface Process {
   readonly context: Context.Context<Opossum.Services>
@@ -205,7 +205,7 @@ const run = (program: ReadonlyArray<Step>) =>
 
 describe("decisions with snapshots", () => {
   it.live.prop("decide as without them", [Program], ([program]) => run(program), {
-    arbitrary: { runs: 60 },
+    arbitrary: { runs: 40 },
     timeout: 120_000
   })
 
@@ -217,6 +217,18 @@ describe("decisions with snapshots", () => {
     Effect.gen(function*() {
       const used = yield* run([...more(0), ...decideAll(0), ...decideAll(1), ...anew, ...decideAll(1)])
       assert.isAbove(used.snapshots, 5)
+    }))
+
+  it.live("when older events were tagged after a snapshot was made", () =>
+    Effect.gen(function*() {
+      const { snapshots } = yield* run([
+        ...more(0),
+        ...decideAll(0),
+        { _tag: "tag", process: 1, position: 5, seat: 0 },
+        ...decideAll(1),
+        ...decideAll(0)
+      ])
+      assert.isAbove(snapshots, 5)
     }))
 
   it.live("when the store was set back and went on otherwise", () =>

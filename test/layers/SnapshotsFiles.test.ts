@@ -484,7 +484,7 @@ describe("a disk that refuses", () => {
       yield* Fiber.join(closing)
       assert.deepStrictEqual(written.slice(0, 3), ["300", "309", "1"])
       assert.strictEqual(written.length, 257)
-      yield* one.save(key(), 300, "too late")
+      yield* one.save(key(), 310, "too late")
       assert.strictEqual((yield* documentOf(machine))?.state, "309")
     }))
 })
