@@ -32,7 +32,6 @@
  * `effect/sql` is unstable in Effect 4: nothing else of this package knows it.
  */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -58,6 +57,7 @@ import {
   type StoredEntry,
   type WritableGeneration
 } from "../services/ProjectionStore.ts"
+import { elapsed, inRealTime } from "./internal/realTime.ts"
 
 // models
 
@@ -548,7 +548,7 @@ const make = Effect.fnUntraced(function*({ lease, prefix, readOnly }: Settings) 
             if (free && (yield* take(owner))) return true
             if (!wait) return false
             if (looks % looksPerMark === 0) yield* mark(owner)
-            yield* restore(Effect.sleep(lookEvery))
+            yield* restore(inRealTime(Effect.sleep(lookEvery)))
           }
         }).pipe(
           Effect.onExit((exit) =>
@@ -588,7 +588,7 @@ const make = Effect.fnUntraced(function*({ lease, prefix, readOnly }: Settings) 
             }
           )
       )
-      yield* Effect.sleep(lease / 5).pipe(
+      yield* inRealTime(Effect.sleep(lease / 5)).pipe(
         // an interruption in the middle of a statement costs its connection
         Effect.andThen(Effect.uninterruptible(Effect.ignore(renew, { log: "Debug" }))),
         Effect.forever,
@@ -639,7 +639,7 @@ const make = Effect.fnUntraced(function*({ lease, prefix, readOnly }: Settings) 
 
       const save = Effect.fnUntraced(function*(id: number, { checkpoint, removed, set }: Changes) {
         const known = saves.get(id)!
-        const began = yield* Clock.currentTimeMillis
+        const began = elapsed()
         yield* inTransaction(Effect.gen(function*() {
           const row = yield* guard(sql`, ${dialect.relax} AS relaxed`)
           if (toId(row.live) !== id && toId(row.building) !== id) return yield* claimLost
@@ -659,7 +659,7 @@ const make = Effect.fnUntraced(function*({ lease, prefix, readOnly }: Settings) 
           }
           yield* Effect.forEach(toChunks(set), (chunk) => saveChunk(id, chunk), { discard: true })
           // nobody could renew the lease meanwhile: whoever waits for the row would find it expired
-          if ((yield* Clock.currentTimeMillis) - began > lease / 5) yield* guard()
+          if (elapsed() - began > lease / 5) yield* guard()
         }))
         saves.set(id, known + 1)
       })

@@ -1,4 +1,5 @@
-import { afterAll, describe } from "@effect/vitest"
+import { afterAll, assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { SqlClient } from "effect/sql/SqlClient"
@@ -60,3 +61,23 @@ Contract.suite(
   "SQLite",
   Effect.map(temporaryFolder, (folder) => placeIn(sqlite.client(join(folder, "states.sqlite")), "opossum_"))
 )
+
+describe("ProjectionStoreSql", () => {
+  // by a test's clock, which stands still: a holder that is alive must not be taken for dead
+  it.effect("a lease is renewed in real time, whatever clock the holder has", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryFolder
+      const client = sqlite.client(join(folder, "states.sqlite"))
+      const context = yield* Layer.build(Layer.provideMerge(ProjectionStoreSql.layer({ lease: "1 second" }), client))
+      const slot = yield* Context.get(context, ProjectionStore).open("courses", 1)
+      assert.isDefined(yield* slot.claim({ wait: false }))
+      const sql = Context.get(context, SqlClient)
+      const expires = Effect.map(
+        sql<{ readonly expires: number }>`SELECT expires FROM opossum_projections`,
+        ([row]) => row!.expires
+      )
+      const first = yield* expires
+      while ((yield* expires) === first) yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 5)))
+      assert.isTrue(yield* slot.isClaimed)
+    }), 20_000)
+})

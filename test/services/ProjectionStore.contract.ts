@@ -7,6 +7,7 @@
  * open the place again, or to be two processes at once.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -14,6 +15,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import type { Position } from "../../src/Position.ts"
 import {
   type Changes,
@@ -1059,6 +1061,23 @@ const claims: ReadonlyArray<Rule> = [
   rule("who waits when nobody has it gets it at once", function*({ layer }) {
     const slot = yield* openSlot(layer)
     assert.isDefined(yield* slot.claim({ wait: true }))
+    assert.isTrue(yield* slot.isClaimed)
+  }),
+
+  rule("who waits does so in real time, whatever clock it has", function*({ layer }) {
+    const slot = yield* openSlot(layer)
+    const other = yield* openSlot(layer)
+    const scope = yield* Scope.make()
+    const claim = yield* Scope.provide(take(slot), scope)
+    // stands still
+    const clock = yield* TestClock.make()
+    const waiting = yield* Effect.forkScoped(
+      Effect.provideService(other.claim({ wait: true }), Clock.Clock, clock),
+      { startImmediately: true }
+    )
+    yield* until(claim.isWanted)
+    yield* Scope.close(scope, Exit.void)
+    assert.isDefined(yield* Fiber.join(waiting))
     assert.isTrue(yield* slot.isClaimed)
   }),
 
