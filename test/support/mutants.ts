@@ -67,6 +67,9 @@ export const mutants = (options: { readonly root: string; readonly patches: Patc
   return {
     name: "mutants",
     enforce: "pre",
+    // Vitest keeps transformed modules on disk by their source, which does not change with a patch: an older one would be run.
+    configureVitest: ({ defineCacheKeyGenerator }) =>
+      defineCacheKeyGenerator(({ id }) => query.test(id) ? false : undefined),
     resolveId(source, importer) {
       const asked = query.exec(source)
       const inherited = importer === undefined ? null : query.exec(importer)

@@ -1,5 +1,4 @@
 /** What projections infer: read by the compiler, never run. */
-import { assert, it } from "@effect/vitest"
 import { type Effect, type Layer, Schema, type Stream } from "effect"
 import { Event, type Position, Projection, type ProjectionStore, Query, Tag } from "effect-opossum"
 
@@ -111,20 +110,3 @@ export const wrong = () => {
   compiles(NoTags.get("all"))
   return [MissingApply, NotAllHaveTheKey, AnotherState, NoSelf]
 }
-
-it("a projection that cannot be one throws where it is defined", () => {
-  const define = (name: string, version?: number) => () =>
-    Projection.Service<List>()(name, {
-      ...(version === undefined ? {} : { version }),
-      events: [CourseDefined],
-      key: () => "all",
-      state: Schema.Int,
-      apply: { CourseDefined: () => 1 }
-    })
-  assert.throws(define(""), /is empty/)
-  assert.throws(define("a\u0000"), /control character/)
-  assert.throws(define("x".repeat(101)), /longer than 100 bytes/)
-  assert.throws(define("fine", 0), /at least 1/)
-  assert.throws(define("fine", 1.5), /at least 1/)
-  define("fine", 2)()
-})

@@ -363,11 +363,25 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
     return prepared
   })
 
-  const countPage = Effect.fnUntraced(function*(events: ReadonlyArray<Event.SequencedEvent<Event.Event>>) {
-    const prepared = yield* prepare(events)
-    if ("cause" in prepared) return prepared
-    return (yield* fetch(prepared)) ?? count(prepared)
-  })
+  const countPage = Effect.fnUntraced(
+    function*(events: ReadonlyArray<Event.SequencedEvent<Event.Event>>, next: number) {
+      const failed = (failure: Failure) => {
+        startAgain(events.at(-1)!.position, 1)
+        return failure
+      }
+      const prepared = yield* prepare(events)
+      if ("cause" in prepared) return failed(prepared)
+      const failure = yield* fetch(prepared)
+      if (failure !== undefined) return failed(failure)
+      // states and position change together, without a step between them at which an interruption could save the ones alone
+      return yield* Effect.sync(() => {
+        const failure = count(prepared)
+        if (failure !== undefined) return failed(failure)
+        position = next
+        return undefined
+      })
+    }
+  )
 
   const again: Step = { events: 0, head: 0, more: true }
 
@@ -383,16 +397,14 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
       taggedAsOf = page.head ?? 0
     }
     const last = page.events.at(-1)
-    if (last !== undefined) {
-      const isAlone = changed.size === 0 && page.events.length === 1
-      const failure = yield* countPage(page.events)
-      if (failure !== undefined) {
-        startAgain(last.position, 1)
-        return isAlone ? yield* new EventFailed(failure) : again
-      }
-    }
     const more = page.isCut || page.events.length >= size
-    position = Math.max(position, more ? last!.position : page.head ?? 0)
+    const next = Math.max(position, more ? last!.position : page.head ?? 0)
+    if (last === undefined) position = next
+    else {
+      const isAlone = changed.size === 0 && page.events.length === 1
+      const failure = yield* countPage(page.events, next)
+      if (failure !== undefined) return isAlone ? yield* new EventFailed(failure) : again
+    }
     if (cautious && changed.size > 0) yield* save
     return { events: page.events.length, head: page.head ?? 0, more }
   }).pipe(

@@ -212,6 +212,7 @@ export const make = Effect.fnUntraced(function*(
       for (const watcher of watchers) if (watcher.isServed) watcher.progress(progress)
       tell()
     }
+    report(false)
     const catchUp = (isAtEnd: boolean) =>
       Effect.gen(function*() {
         for (;;) {
@@ -235,7 +236,8 @@ export const make = Effect.fnUntraced(function*(
           if (fold.position() >= step.head) return
         }
       })
-    yield* catchUp(false)
+    // what closes in order loses nothing of a build either
+    yield* Effect.onInterrupt(catchUp(false), () => Effect.ignore(fold.save))
     // while counting waits: what readers see must not go back
     yield* turn(Effect.gen(function*() {
       for (;;) {
@@ -477,10 +479,11 @@ export const make = Effect.fnUntraced(function*(
     })
   })
 
-  /** What readers see. What is damaged is as good as not there, where it is going to be made anew. */
+  /** What readers see. What is damaged is as good as not there, where this process is going to make it anew. */
   const present: Effect.Effect<Generation | undefined, ProjectionStoreError> = Effect.catchIf(
     slot.live,
-    (error) => error.isDamaged === true && options.rebuild !== "never" && !projections.readOnly,
+    (error) =>
+      error.isDamaged === true && options.rebuild !== "never" && !projections.readOnly && state !== "elsewhere",
     () => Effect.undefined
   )
 
