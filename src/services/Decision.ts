@@ -464,7 +464,8 @@ const load = (keeper: Keeper, fold: DecisionModel.Fold) =>
 /** Encoded at once, since nobody knows what becomes of the state; saved beside what is going on, which does not wait for it. */
 const save = (keeper: Keeper, fold: DecisionModel.Fold, state: unknown, position: Position) =>
   Effect.suspend(() => {
-    const encoded = codecOf(fold.snapshot!.state).encode(state)
+    // a copy: some schemas encode to the state itself, which `decide` may change before this is written
+    const encoded = structuredClone(codecOf(fold.snapshot!.state).encode(state))
     return Effect.forkDetach(
       Effect.catchCause(
         Effect.suspend(() => keeper.save(keyOf(fold), { state: encoded, position })),

@@ -952,6 +952,19 @@ describe("snapshots", () => {
       }).pipe(Effect.provideService(Decision.Snapshots, keeper.service))
       yield* quiet
       assert.strictEqual((yield* buildWith(keeper, names("a"))).state.size, 4)
+      // a schema that encodes a state to itself
+      const list = DecisionModel.make({
+        query: Query.of(Taken, { course: "a" }),
+        initial: [] as ReadonlyArray<Schema.Json>,
+        apply: { Taken: (names, { student }) => [...names, student] },
+        snapshot: { name: "list", version: 1, state: Schema.Array(Schema.Json), every: 1 }
+      })
+      yield* Decision.execute(list, (names) => {
+        ;(names as Array<Schema.Json>).push("nobody")
+        return take("a", "s5")
+      }).pipe(Effect.provideService(Decision.Snapshots, keeper.service))
+      yield* quiet
+      assert.strictEqual((yield* buildWith(keeper, list)).state.length, 5)
     })
   )
 
@@ -971,7 +984,9 @@ describe("snapshots", () => {
         apply: { Taken: (n) => n + 1 },
         snapshot: { name: "n", version: 1, state, every: 1 }
       })
-      yield* withStore(store)(Effect.andThen(Decision.build(model), Decision.build([taken("b"), model])))
+      yield* withStore(store)(Effect.andThen(Decision.build(model), Decision.build([taken("b"), model]))).pipe(
+        Effect.provideService(Decision.Snapshots, Decision.Snapshots.defaultValue())
+      )
       assert.deepStrictEqual([reads(), encoded], [[{}, {}], 0])
       yield* buildWith(makeKeeper(), model)
       assert.isAbove(encoded, 0)
