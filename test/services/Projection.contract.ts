@@ -938,12 +938,12 @@ places("with other events it is built anew; until then readers have what there w
 
 export const suite = (name: string, { layer, place }: Options): void => {
   describe(name, () => {
-    for (const { name, run } of rules) {
+    for (const { name: title, run } of rules) {
       // built in the test, so that a rule that breaks its store spoils no other
-      it.effect(name, () => run.pipe(Effect.provide(Layer.fresh(layer)), Effect.scoped))
+      it.effect(title, () => run.pipe(Effect.provide(Layer.fresh(layer)), Effect.scoped))
     }
-    for (const { name, run } of place === undefined ? [] : placeRules) {
-      it.live(name, () => Effect.scoped(Effect.flatMap(place!, run)))
+    for (const { name: title, run } of place === undefined ? [] : placeRules) {
+      it.live(title, () => Effect.scoped(Effect.flatMap(place!, run)))
     }
   })
 }
