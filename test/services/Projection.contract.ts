@@ -937,7 +937,7 @@ places("with other events it is built anew; until then readers have what there w
 })
 
 export const suite = (name: string, { layer, place }: Options): void => {
-  describe(name, () => {
+  describe(`${name}: the contract of projections`, () => {
     for (const { name: title, run } of rules) {
       // built in the test, so that a rule that breaks its store spoils no other
       it.effect(title, () => run.pipe(Effect.provide(Layer.fresh(layer)), Effect.scoped))
