@@ -232,12 +232,14 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
     yield* Folder.writeCurrent(place, live.log.number)
     if (!(yield* StateLog.reopen(place, live.log, "os"))) return yield* lost
   }
-  if (live === undefined && current !== undefined) yield* Folder.removeCurrent(place)
   if (building?.log !== undefined && building.log.number === current) {
     if (!(yield* StateLog.reopen(place, building.log, "sync"))) return yield* lost
   }
 
   // generations --------------------------------------------------------------------------------------------------------
+
+  /** No number is given twice: a holder of the claim that was stopped may wake up while it removes the first that had it. */
+  let highest = Math.max(0, current ?? 0, ...found.keys())
 
   const now = Clock.currentTimeMillis
 
@@ -247,7 +249,7 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
       const numbers = yield* Folder.generations(place)
       const known = new Set([liveNumber, ...open.keys(), ...left])
       if (numbers.some((number) => !known.has(number))) return yield* lost
-      const number = Math.max(0, ...numbers) + 1
+      const number = highest = Math.max(highest, ...numbers) + 1
       const log = yield* StateLog.openWriter(place, number, "sync")
       open.set(number, log)
       // of two that make it at once the second finds what the first one wrote, or takes it over
@@ -313,7 +315,7 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
       live = undefined
       yield* removeFolder(liveNumber)
     }
-    yield* Folder.removeCurrent(place)
+    // `current.json` stays: readers look further where what it names is gone, and by now it may name what somebody else has built
     hooks.current.replaced()
   })
 

@@ -114,8 +114,6 @@ export const readCurrent = Effect.fnUntraced(function*({ folder, storage }: Plac
 export const writeCurrent = ({ folder, name, storage, version }: Place, generation: number) =>
   storage.replaceDocument(`${folder}/current.json`, encode({ format, name, version, generation }), { sync: true })
 
-export const removeCurrent = ({ folder, storage }: Place) => storage.remove(`${folder}/current.json`)
-
 // notice.json: why the projection stands still
 
 export const readNotice = ({ folder, storage }: Place) =>

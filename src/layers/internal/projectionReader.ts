@@ -1,7 +1,7 @@
 /** Following the generation that readers see, whichever process writes it. */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
-import { LedgerDamaged, type LedgerError } from "../../services/Ledger.ts"
+import { LedgerDamaged, LedgerDeleted, type LedgerError } from "../../services/Ledger.ts"
 import type { EntryRange, Generation } from "../../services/ProjectionStore.ts"
 import { ProjectionStoreError } from "../../services/ProjectionStore.ts"
 import * as Folder from "./projectionFolder.ts"
@@ -59,6 +59,12 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place) {
     yield* close
     if (number === undefined) return
     log = yield* number === 0 ? search(0) : StateLog.openReader(place, number).pipe(
+      // one that was removed, and made again by somebody who had not noticed: never begun
+      Effect.flatMap((opened) =>
+        opened.begin !== undefined
+          ? Effect.succeed(opened)
+          : Effect.andThen(opened.close, Effect.fail(new LedgerDeleted()))
+      ),
       Effect.catch(Effect.fnUntraced(function*(error) {
         // a new one may have been made live meanwhile: then it begins anew
         if (!StateLog.isGone(error) || (yield* Folder.readCurrent(place)) !== number) return yield* error

@@ -231,9 +231,11 @@ export const openWriter = Effect.fnUntraced(
   }
 )
 
-/** Goes on with another durability; whether nothing was committed by others meanwhile. */
+/** Goes on with another durability; whether nothing was committed by others meanwhile, and nobody removed it. */
 export const reopen = Effect.fnUntraced(
   function*(place: Folder.Place, log: StateLog, durability: Ledger.Durability) {
+    // opening would make an empty one in its place
+    if (!(yield* place.storage.exists(`${Folder.pathOf(place, log.number)}/store.json`))) return false
     const { ledger, scope } = yield* openLedger(place, log.number, { readOnly: false, durability })
     yield* Effect.gen(function*() {
       yield* acquire(ledger)
