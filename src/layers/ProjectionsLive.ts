@@ -37,7 +37,11 @@ const make = Effect.fnUntraced(function*(options: Options) {
     yield* Effect.context<EventStore | EventStoreMaintenance | ProjectionStore>()
   )
   const runners = new Set<ProjectionRunner.Runner>()
-  const byName = () => [...new Map([...runners].map((runner) => [runner.definition.name, runner])).values()]
+  /** One that runs twice is rebuilt once. */
+  const each = () => [
+    ...new Map([...runners].map((runner) => [`${runner.definition.version} ${runner.definition.name}`, runner]))
+      .values()
+  ]
 
   return Projection.Projections.of({
     run: Effect.fnUntraced(function*(definition) {
@@ -63,10 +67,13 @@ const make = Effect.fnUntraced(function*(options: Options) {
     status: Effect.suspend(() => Effect.forEach([...runners], ({ model }) => model.status)),
     rebuild: ({ concurrency = defaultConcurrency, names } = {}) =>
       Stream.suspend(() => {
-        const known = byName()
+        const known = each()
         const unknown = names?.filter((name) => !known.some(({ definition }) => definition.name === name)) ?? []
         if (unknown.length > 0) {
           return Stream.die(new TypeError(`rebuild: no projection of this layer has the name ${unknown.join(", ")}`))
+        }
+        if (!(concurrency >= 1)) {
+          return Stream.die(new TypeError(`rebuild: concurrency must be at least 1, not ${String(concurrency)}`))
         }
         let failure: Cause.Cause<Projection.ProjectionError> | undefined
         const chosen = names === undefined ? known : known.filter(({ definition }) => names.includes(definition.name))

@@ -23,6 +23,7 @@ import type {
   WritableGeneration
 } from "../../services/ProjectionStore.ts"
 import * as Tag from "../../Tag.ts"
+import { elapsed } from "./realTime.ts"
 
 // models
 
@@ -56,8 +57,12 @@ export interface Step {
   readonly more: boolean
 }
 
-/** Events that are read at a time. */
+/** Events that are read at a time, at the most and at the least. */
 const pageSize = 1000
+const leastPageSize = 16
+/** Counting gives way to other fibers after so many milliseconds, and after so many related events at hand. */
+const countingTime = 25
+const mostRelated = 5000
 /** About how many bytes of events are read at a time. */
 const pageBytes = 8 * 1024 * 1024
 /** About how many bytes of states are saved at a time: far below what a store takes in one step. */
@@ -139,6 +144,10 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
   let isFirstPage = true
   /** Up to `until` so few events are counted at a time, and saved at once: something went wrong there. */
   let caution = { until: 0, size: pageSize }
+  /** How many events are read at a time. */
+  let size = pageSize
+  /** Whether the last page was not counted to its end. */
+  let isCutShort = false
 
   /** Forgets what is not saved, and all states: what threw may have changed them. */
   const startAgain = (until: number, size: number) => {
@@ -174,10 +183,16 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
     return slot
   }
 
-  /** Applies events in order; stops at one that throws, of which nothing is kept. */
-  const count = (events: ReadonlyArray<Prepared>): Failure | undefined => {
+  /**
+   * Applies events in order, and says how many; stops when it is time, and at one that throws, of which nothing is kept. At least one
+   * is applied.
+   */
+  const count = (events: ReadonlyArray<Prepared>): number | Failure => {
     const next: Array<unknown> = []
-    for (const { keys, related, sequenced } of events) {
+    const until = elapsed() + countingTime
+    for (let n = 0; n < events.length; n++) {
+      if (n > 0 && elapsed() > until) return n
+      const { keys, related, sequenced } = events[n]!
       if (keys.length === 0) continue
       const { event, metadata, position, tags, type } = sequenced
       try {
@@ -209,7 +224,7 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
         }
       }
     }
-    return undefined
+    return events.length
   }
 
   /** The keys of each event; stops at one whose keys are none. */
@@ -337,7 +352,9 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
     const keys = keysOfAll(events)
     if ("cause" in keys) return keys
     const prepared: Array<Prepared> = []
-    for (let i = 0; i < events.length; i++) {
+    let held = 0
+    // the rest comes with the next page
+    for (let i = 0; i < events.length && held < mostRelated; i++) {
       const sequenced = events[i]!
       let related = noRelated
       if (relatedTo !== undefined && keys[i]!.length > 0) {
@@ -356,6 +373,7 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
           )
           if ("cause" in page) return page
           related = page.events
+          held += related.length
         }
       }
       prepared.push({ sequenced, keys: keys[i]!, related })
@@ -375,9 +393,12 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
       if (failure !== undefined) return failed(failure)
       // states and position change together, without a step between them at which an interruption could save the ones alone
       return yield* Effect.sync(() => {
-        const failure = count(prepared)
-        if (failure !== undefined) return failed(failure)
-        position = next
+        const counted = count(prepared)
+        if (typeof counted !== "number") return failed(counted)
+        isCutShort = counted < events.length
+        position = isCutShort ? prepared[counted - 1]!.sequenced.position : next
+        // slow ones are not read to be thrown away
+        size = isCutShort ? Math.max(leastPageSize, counted * 2) : Math.min(pageSize, size * 2)
         return undefined
       })
     }
@@ -387,17 +408,18 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
 
   const step: ProjectionFold["step"] = Effect.gen(function*() {
     const cautious = isCautious()
-    const size = cautious ? caution.size : pageSize
+    const most = cautious ? caution.size : size
+    isCutShort = false
     // a failure must not find anything unsaved before it
     if (cautious && position > saved && changed.size > 0) yield* save
-    const page = yield* readPage(size)
+    const page = yield* readPage(most)
     if (page.retagged !== undefined && page.retagged > Math.max(taggedAsOf, retagged ?? 0)) retagged = page.retagged
     if (isFirstPage) {
       isFirstPage = false
       taggedAsOf = page.head ?? 0
     }
     const last = page.events.at(-1)
-    const more = page.isCut || page.events.length >= size
+    const more = page.isCut || page.events.length >= most
     const next = Math.max(position, more ? last!.position : page.head ?? 0)
     if (last === undefined) position = next
     else {
@@ -406,7 +428,8 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
       if (failure !== undefined) return isAlone ? yield* new EventFailed(failure) : again
     }
     if (cautious && changed.size > 0) yield* save
-    return { events: page.events.length, head: page.head ?? 0, more }
+    else tidy()
+    return { events: page.events.length, head: page.head ?? 0, more: more || isCutShort }
   }).pipe(
     Effect.catchTag("EventFailed", (error) =>
       // what was counted before it and is not saved yet is not lost: it is counted again, and saved

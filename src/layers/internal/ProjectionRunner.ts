@@ -27,6 +27,7 @@ import {
   type EntryOrder,
   type EntryRange,
   type Generation,
+  type Notice,
   ProjectionStore,
   ProjectionStoreError,
   type StoredEntry,
@@ -62,8 +63,8 @@ interface Watcher {
 /** How often the claim is tried for, while another process has it, in milliseconds. */
 const claimInterval = 250
 /** How often the holder of the claim looks whether somebody wants it, in milliseconds. */
-const controlInterval = 100
-/** How long a position without a change waits to be saved together with one, in milliseconds. */
+const controlInterval = 250
+/** How long a position without a change waits to be saved together with one, in milliseconds: others wait for it. */
 const quietTime = 100
 /** How often other processes' progress is looked for while somebody waits for it, in milliseconds. */
 const firstLook = 2
@@ -71,6 +72,8 @@ const lastLook = 50
 /** After what made it stop, it is tried again: at first after so many milliseconds, then doubling. */
 const firstRetry = 100
 const longestRetry = 30_000
+/** So many failures of the event store in a row are waited out; with more, whoever waits for the projection is told. */
+const patience = 5
 /** States are saved at least so often while building, in milliseconds, so that a kill costs no more than that. */
 const buildSaveInterval = 2000
 /** How often progress is told, in milliseconds. */
@@ -124,9 +127,16 @@ export const make = Effect.fnUntraced(function*(
 
   /** Counts events as they come, until it cannot. */
   const countLive = Effect.gen(function*() {
-    for (let retry = firstRetry;;) {
+    let retry = firstRetry
+    let failures = 0
+    let failedAt = -1
+    for (;;) {
       const exit = yield* Effect.exit(countOn)
-      if (Exit.isSuccess(exit)) continue
+      if (Exit.isSuccess(exit)) {
+        failures = 0
+        if (live!.fold.position() > failedAt) retry = firstRetry
+        continue
+      }
       const failure = Exit.findErrorOption(exit)
       if (
         failure._tag === "None" || failure.value._tag === "ClaimLost" || failure.value._tag === "ProjectionStoreError"
@@ -134,11 +144,10 @@ export const make = Effect.fnUntraced(function*(
         return yield* exit
       }
       const why = failure.value
-      if (why._tag === "EventFailed") {
-        if (state !== "stopped") retry = firstRetry
-        yield* stop(why)
-      } else if (isGone(why)) return yield* exit
-      else enter(state, why)
+      failedAt = live!.fold.position()
+      if (why._tag === "EventFailed") yield* stop(why)
+      else if (isGone(why)) return yield* exit
+      else enter(++failures > patience || why.reason._tag === "StoreDamaged" ? "stopped" : state, why)
       yield* Effect.sleep(retry)
       retry = Math.min(longestRetry, retry * 2)
     }
@@ -147,17 +156,21 @@ export const make = Effect.fnUntraced(function*(
   const stop = Effect.fnUntraced(function*(why: Projection.EventFailed) {
     if (state !== "stopped") {
       yield* Effect.logError(`the projection ${name} stands still at position ${why.position}`, Cause.fail(why.cause))
-      yield* Effect.ignore(note({ position: why.position, problem: String(why.cause) }))
+      yield* note({ position: why.position, problem: String(why.cause) })
     }
     enter("stopped", stopped(why))
   })
   let claimed: Claim | undefined
-  let isNoted = false
-  const note = (notice: Parameters<Claim["note"]>[0]) =>
+  /** What other processes are told. */
+  let noted: Notice | undefined
+  const note = (notice: Notice | undefined) =>
     Effect.suspend(() => {
-      isNoted = notice !== undefined
-      return claimed === undefined ? Effect.void : claimed.note(notice)
+      noted = notice
+      return claimed === undefined ? Effect.void : Effect.ignore(claimed.note(notice))
     })
+  /** What made it stop is counted. */
+  const clearNote = (position: number) =>
+    Effect.suspend(() => noted !== undefined && position >= noted.position ? note(undefined) : Effect.void)
 
   /** One turn of counting: a page, saved, or waiting for the next event. */
   const countOn = Effect.gen(function*() {
@@ -165,22 +178,26 @@ export const make = Effect.fnUntraced(function*(
     const { fold } = live!
     // what made it stop is counted now, if an event is
     if (events > 0 || state !== "stopped") enter(more ? "catching up" : "live")
-    if (more) return
+    yield* clearNote(fold.position())
+    if (fold.position() === fold.saved()) unsavedSince = undefined
+    else unsavedSince ??= elapsed()
+    if (more) return yield* Effect.yieldNow
     if (state === "stopped") enter("live")
-    if (isNoted) yield* Effect.ignore(note(undefined))
     yield* Metric.update(lagGauge, Math.max(0, head - fold.position()))
     const beyond = store.awaitBeyond(toPosition(fold.position()))
-    if (fold.position() > fold.saved()) {
-      // events that are not of interest: the position alone is saved when nothing else comes for a moment
-      const came = yield* Effect.timeoutOption(beyond, quietTime)
-      if (came._tag === "None") yield* turn(Effect.suspend(() => live!.fold.save))
-    } else yield* beyond
+    if (unsavedSince === undefined) return yield* beyond
+    // events that are not of interest: the position alone is saved when some time has passed, whatever comes meanwhile
+    const left = quietTime - (elapsed() - unsavedSince)
+    const came = left > 0 ? yield* Effect.timeoutOption(beyond, left) : Option.none()
+    if (came._tag === "None") yield* turn(Effect.suspend(() => live!.fold.save))
   })
+  let unsavedSince: number | undefined
 
   const countPage = Effect.fnUntraced(function*(fold: ProjectionFold.ProjectionFold) {
     const step = yield* fold.step
     if (fold.changed() > 0) yield* fold.save
     if (step.events > 0) yield* Metric.update(eventsCounted, step.events)
+    hasWorked = true
     // what could not be saved is counted again
     return { events: step.events, head: step.head, more: step.more || fold.position() < step.head }
   })
@@ -213,35 +230,36 @@ export const make = Effect.fnUntraced(function*(
       tell()
     }
     report(false)
-    const catchUp = (isAtEnd: boolean) =>
-      Effect.gen(function*() {
-        for (;;) {
-          const step = yield* fold.step
-          events += step.events
-          if (step.events > 0) yield* Metric.update(eventsCounted, step.events)
-          total = Math.max(total, step.head)
-          if (fold.isFull() || (fold.changed() > 0 && elapsed() - lastSave > buildSaveInterval)) {
-            yield* fold.save
-            lastSave = elapsed()
-          }
-          report(false)
-          if (step.more || fold.position() < step.head) {
-            // live counting goes on beside it
-            if (!isAtEnd) yield* Effect.yieldNow
-            continue
-          }
+    const catchUp = Effect.gen(function*() {
+      for (;;) {
+        const step = yield* fold.step
+        events += step.events
+        if (step.events > 0) yield* Metric.update(eventsCounted, step.events)
+        total = Math.max(total, step.head)
+        if (fold.isFull() || elapsed() - lastSave > buildSaveInterval) {
           yield* fold.save
           lastSave = elapsed()
-          // a state that could not be saved has set it back
-          if (fold.position() >= step.head) return
+          hasWorked = true
         }
-      })
+        yield* clearNote(fold.position())
+        report(false)
+        if (step.more || fold.position() < step.head) {
+          // live counting goes on beside it
+          yield* Effect.yieldNow
+          continue
+        }
+        yield* fold.save
+        lastSave = elapsed()
+        // a state that could not be saved has set it back
+        if (fold.position() >= step.head) return
+      }
+    })
     // what closes in order loses nothing of a build either
-    yield* Effect.onInterrupt(catchUp(false), () => Effect.ignore(fold.save))
+    yield* Effect.onInterrupt(catchUp, () => Effect.ignore(fold.save))
     // while counting waits: what readers see must not go back
     yield* turn(Effect.gen(function*() {
       for (;;) {
-        yield* catchUp(true)
+        yield* catchUp
         if (fold.position() >= (live?.fold.position() ?? 0)) break
       }
       yield* Effect.uninterruptible(Effect.andThen(claim.swap, Effect.suspend(() => adopt(claim, "live"))))
@@ -275,9 +293,11 @@ export const make = Effect.fnUntraced(function*(
   /** While this process has the claim. Ends when it should be given up. */
   const holdClaim = Effect.fnUntraced(function*(claim: Claim) {
     claimed = claim
-    isNoted = (yield* slot.notice) !== undefined
     yield* Effect.addFinalizer(() =>
       Effect.suspend(() => {
+        // a rebuild that was under way begins anew when the claim is had again
+        progress = undefined
+        for (const watcher of watchers) watcher.isServed = false
         // fibers of this scope have ended; what they counted is saved if it can be
         const last = live === undefined ? Effect.void : live.fold.save
         claimed = undefined
@@ -285,6 +305,7 @@ export const make = Effect.fnUntraced(function*(
         return Effect.ignore(last)
       })
     )
+    noted = yield* slot.notice
     const present = yield* Effect.catchIf(
       claim.live,
       // it is derived: what is damaged is made anew, unless that is to be asked for
@@ -337,23 +358,26 @@ export const make = Effect.fnUntraced(function*(
         return
       }
       const failure = Exit.findErrorOption(exit)
-      if (failure._tag === "None") return yield* Exit.hasInterrupts(exit) ? discardBuild : exit
-      if (failure.value._tag === "ClaimLost" || failure.value._tag === "ProjectionStoreError") return yield* exit
-      if (live !== undefined || isChanged) {
-        // readers keep what they have
-        error = toProjectionError(failure.value)
-        isOwnBuild = false
-        yield* discardBuild
-        if (live === undefined) enter("stopped", error)
-        return tell()
+      if (failure._tag === "None") {
+        if (!Exit.hasInterrupts(exit)) return yield* exit
+        // whoever asked for it went
+        yield* claim.discard("building")
+        if (live === undefined) enter("stopped", stopped(new Projection.NotBuilt()))
+        return
       }
-      if (failure.value._tag === "EventFailed") yield* stop(failure.value)
-      else if (isGone(failure.value)) return yield* exit
-      else enter("stopped", failure.value)
+      const why = failure.value
+      if (why._tag === "ClaimLost" || why._tag === "ProjectionStoreError" || isGone(why)) return yield* exit
+      // readers keep what they have; where they have nothing, they are told
+      if (live !== undefined) {
+        error = toProjectionError(why)
+        tell()
+      } else if (why._tag === "EventFailed") yield* stop(why)
+      else enter("stopped", why)
+      if (!isOwnBuild) return yield* claim.discard("building")
+      // one that is due is gone on with, ever more seldom
       retryAt = elapsed() + retry
       retry = Math.min(longestRetry, retry * 2)
     })
-    const discardBuild = Effect.suspend(() => claim.discard("building"))
 
     if (wantsBuild || unfinished !== undefined) {
       isOwnBuild = true
@@ -400,27 +424,42 @@ export const make = Effect.fnUntraced(function*(
   const run = Effect.gen(function*() {
     for (let retry = firstRetry;;) {
       const exit = yield* Effect.exit(Effect.scoped(Effect.gen(function*() {
-        const claim = yield* slot.claim({ wait: watchers.size > 0 })
+        const wait = watchers.size > 0
+        // asking costs less than trying, and mostly somebody has it
+        const claim = !wait && state === "elsewhere" && (yield* slot.isClaimed)
+          ? undefined
+          : yield* slot.claim({ wait })
         if (claim === undefined) {
           if (watchers.size > 0 && projections.readOnly) failWatchers(stopped(new Projection.NotRunning()))
           return enter("elsewhere")
         }
-        retry = firstRetry
+        hasWorked = false
         yield* holdClaim(claim)
       })))
+      if (hasWorked) retry = firstRetry
       if (Exit.isFailure(exit)) {
         const failure = Exit.findErrorOption(exit)
         if (failure._tag === "None") return yield* exit
-        const why = failure.value
-        if (why._tag !== "ClaimLost") {
+        if (failure.value._tag !== "ClaimLost") {
+          // states that lie in a store that was deleted are gone with it
+          const why = isGone(failure.value) ? failure.value : yield* Effect.match(store.head, {
+            onFailure: (gone) => isGone(gone) ? gone : failure.value,
+            onSuccess: () => failure.value
+          })
           const told = toProjectionError(why)
+          if (error?.message !== told.message) {
+            yield* Effect.logWarning(
+              `the projection ${name} is not brought up to date for the time being: ${why.message}`
+            )
+          }
           enter("stopped", told)
           failWatchers(told)
-          if (why._tag === "EventStoreError" && isGone(why)) return
-          yield* Effect.logWarning(
-            `the projection ${name} is not brought up to date for the time being: ${why.message}`
-          )
-          yield* Effect.sleep(retry)
+          if (isGone(why)) {
+            end = told
+            return
+          }
+          yield* Effect.timeoutOption(control.await, retry)
+          control.closeUnsafe()
           retry = Math.min(longestRetry, retry * 2)
           continue
         }
@@ -430,6 +469,10 @@ export const make = Effect.fnUntraced(function*(
     }
   })
 
+  /** Whether anything was counted and saved since the claim was got. */
+  let hasWorked = false
+  /** Why it will never be run again. */
+  let end: Projection.ProjectionError | undefined
   const failWatchers = (why: Projection.ProjectionError) => {
     for (const watcher of watchers) watcher.done(Exit.fail(why))
     watchers.clear()
@@ -470,7 +513,11 @@ export const make = Effect.fnUntraced(function*(
     if (claimed !== undefined || state !== "elsewhere") return Effect.undefined
     return Effect.gen(function*() {
       const notice = yield* slot.notice
-      if (notice !== undefined) {
+      const reached = Effect.map(
+        Effect.flatMap(slot.live, (generation) => generation?.checkpoint ?? Effect.undefined),
+        (checkpoint) => checkpoint?.position ?? 0
+      )
+      if (notice !== undefined && notice.position > (yield* reached)) {
         return stopped(new Projection.EventFailed({ position: notice.position, cause: new Error(notice.problem) }))
       }
       // who may run it will do so in a moment
@@ -570,8 +617,10 @@ export const make = Effect.fnUntraced(function*(
       }
     })
 
+  let lastHead: Position | undefined
   const status: Effect.Effect<Projection.Status> = Effect.gen(function*() {
-    const head = yield* Effect.orElseSucceed(store.head, () => undefined)
+    // where it cannot be asked for, what was known of it last
+    lastHead = yield* Effect.orElseSucceed(store.head, () => lastHead)
     const checkpoint = isClosed ? undefined : yield* Effect.orElseSucceed(
       Effect.flatMap(slot.live, (generation) => generation === undefined ? Effect.undefined : generation.checkpoint),
       () => undefined
@@ -580,13 +629,15 @@ export const make = Effect.fnUntraced(function*(
     const notice = claimed === undefined && state === "elsewhere"
       ? yield* Effect.orElseSucceed(slot.notice, () => undefined)
       : undefined
+    const isRun = state !== "elsewhere" || !projections.readOnly ||
+      (yield* Effect.orElseSucceed(slot.isClaimed, () => false))
     return {
       name,
       version,
-      state,
+      state: isRun ? state : "stopped",
       position,
-      lag: Math.max(0, (head ?? 0) - (position ?? 0)),
-      error: error ?? (notice &&
+      lag: Math.max(0, (lastHead ?? 0) - (position ?? 0)),
+      error: error ?? (isRun ? undefined : stopped(new Projection.NotRunning())) ?? (notice &&
         stopped(new Projection.EventFailed({ position: notice.position, cause: new Error(notice.problem) }))),
       retagged: live?.fold.retagged() ?? checkpoint?.retagged,
       rebuild: progress
@@ -599,6 +650,7 @@ export const make = Effect.fnUntraced(function*(
   >((queue) =>
     Effect.gen(function*() {
       if (isClosed) return yield* Queue.fail(queue, stopped(new Projection.Closed()))
+      if (end !== undefined) return yield* Queue.fail(queue, end)
       const watcher: Watcher = {
         progress: (progress) => void Queue.offerUnsafe(queue, progress),
         done: (exit) => void (Exit.isSuccess(exit) ? Queue.endUnsafe(queue) : Queue.failCauseUnsafe(queue, exit.cause)),
@@ -619,7 +671,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.sync(() => {
       isClosed = true
       failWatchers(stopped(new Projection.Closed()))
-      tell()
+      enter("stopped", stopped(new Projection.Closed()))
     })
   )
   yield* run.pipe(
@@ -628,7 +680,11 @@ export const make = Effect.fnUntraced(function*(
         ? Effect.void
         : Effect.andThen(
           Effect.logError(`the projection ${name} is not brought up to date any more`, cause),
-          Effect.sync(() => enter("stopped", new ProjectionStoreError({ name, cause: Cause.squash(cause) })))
+          Effect.sync(() => {
+            end = new ProjectionStoreError({ name, cause: Cause.squash(cause) })
+            enter("stopped", end)
+            failWatchers(end)
+          })
         )
     ),
     inRealTime,

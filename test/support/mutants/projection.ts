@@ -18,8 +18,8 @@ export const patches: Patches = {
   },
   "projection-saves-states-without-their-position": {
     file: fold,
-    find: "        position = next\n        return undefined\n",
-    replace: "        return undefined\n"
+    find: "        position = isCutShort ? prepared[counted - 1]!.sequenced.position : next\n",
+    replace: ""
   },
   "projection-skips-what-throws": {
     file: fold,
@@ -94,15 +94,15 @@ export const patches: Patches = {
   // building
   "projection-swaps-too-early": {
     file: runner,
-    find: `    yield* Effect.onInterrupt(catchUp(false), () => Effect.ignore(fold.save))
+    find: `    yield* Effect.onInterrupt(catchUp, () => Effect.ignore(fold.save))
     // while counting waits: what readers see must not go back
     yield* turn(Effect.gen(function*() {
       for (;;) {
-        yield* catchUp(true)
+        yield* catchUp
         if (fold.position() >= (live?.fold.position() ?? 0)) break
       }
 `,
-    replace: `    yield* live === undefined ? catchUp(false) : Effect.andThen(fold.step, fold.save)
+    replace: `    yield* live === undefined ? catchUp : Effect.andThen(fold.step, fold.save)
     yield* turn(Effect.gen(function*() {
 `
   },
@@ -146,7 +146,8 @@ export const patches: Patches = {
   },
   "projection-goes-quietly": {
     file: runner,
-    find: "      isClosed = true\n      failWatchers(stopped(new Projection.Closed()))\n      tell()\n",
+    find:
+      "      isClosed = true\n      failWatchers(stopped(new Projection.Closed()))\n      enter(\"stopped\", stopped(new Projection.Closed()))\n",
     replace: "      isClosed = true\n"
   },
   "projection-keeps-the-claim": {
@@ -156,8 +157,8 @@ export const patches: Patches = {
   },
   "projection-hides-why": {
     file: runner,
-    find: "yield* Effect.ignore(note({ position: why.position, problem: String(why.cause) }))",
-    replace: "yield* Effect.ignore(note(undefined))"
+    find: "yield* note({ position: why.position, problem: String(why.cause) })",
+    replace: "yield* note(undefined)"
   },
   "projection-stops-for-good": {
     file: runner,
