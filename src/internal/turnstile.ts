@@ -17,7 +17,7 @@ export interface Item {
 export interface Ticket {
   /** Whether it has left. */
   readonly isOver: boolean
-  /** Completes when all that came before and overlap have left, or after so many milliseconds of real time. */
+  /** Completes when all that came before and overlap have left, or when none of them has left for so many milliseconds of real time. */
   readonly turn: (atMostMillis: number) => Effect.Effect<void>
   /** Lets those behind go on. To be called once. */
   readonly leave: () => void
@@ -44,6 +44,8 @@ interface Owner {
   ahead: number
   /** Whom to tell when there is nobody ahead. */
   wake: (() => void) | undefined
+  /** When it was last that somebody ahead left. */
+  moved: number
 }
 
 type Places = Map<string, Set<Entry>>
@@ -85,7 +87,7 @@ export const make = (options: { readonly limit: number }): Turnstile => {
   const enter = (wish: ReadonlyArray<Item>): Ticket | undefined => {
     if (size >= options.limit) return undefined
     size++
-    const owner: Owner = { number: coming++, ahead: 0, wake: undefined }
+    const owner: Owner = { number: coming++, ahead: 0, wake: undefined, moved: 0 }
     overlapping(wish, () => {
       owner.ahead++
     })
@@ -119,9 +121,12 @@ export const make = (options: { readonly limit: number }): Turnstile => {
           }
         }
         const next: Array<Owner> = []
+        const now = performance.now()
         overlapping(wish, (other) => {
           // Those that came before do not wait for this one, which went on before its turn.
-          if (other.number > owner.number && --other.ahead === 0) next.push(other)
+          if (other.number < owner.number) return
+          other.moved = now
+          if (--other.ahead === 0) next.push(other)
         })
         // After the walk, which must not meet those that come or leave meanwhile.
         for (const { wake } of next) wake?.()
@@ -142,7 +147,14 @@ const wait = (owner: Owner, atMostMillis: number): Effect.Effect<void> =>
       // To resume is to run, here and now, inside of whoever leaves. It shall be done first, and a long queue no deep stack.
       resume(Effect.yieldNow)
     }
-    const timer = setTimeout(done, atMostMillis)
+    const look = () => {
+      // a long queue that moves is waited in: who left it would only meet those who are ahead
+      const left = owner.moved + atMostMillis - performance.now()
+      if (left <= 0) done()
+      else timer = setTimeout(look, left)
+    }
+    owner.moved = performance.now()
+    let timer = setTimeout(look, atMostMillis)
     owner.wake = done
     return Effect.sync(() => {
       clearTimeout(timer)

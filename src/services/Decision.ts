@@ -183,8 +183,8 @@ export const build = <const M extends DecisionModel.Input>(
  * - `AppendConditionFailed`: a conflict at each attempt
  * - all else that `EventStore.read` and `EventStore.append` fail with, at once
  *
- * Decisions of one process that ask for the same things run one after another, in the order in which they came, as far as that
- * takes less than a second: so most conflicts are those with other processes. A decision that is executed inside another one's
+ * Decisions of one process that ask for the same things run one after another, in the order in which they came, unless one of
+ * them takes more than a second: so most conflicts are those with other processes. A decision that is executed inside another one's
  * `decide` does not wait.
  */
 export const execute = <const M extends DecisionModel.Input, D extends Decide>(
@@ -291,7 +291,7 @@ const isGenerator = (decided: Decide): decided is Extract<Decide, Generator> =>
 
 // turns
 
-/** Longer than any decision that does nothing but decide takes, even behind many others. */
+/** Longer than any decision that does nothing but decide takes. */
 const longestWait = 1000
 /** Beyond it, keeping order costs more than conflicts do. */
 const longestQueue = 4096

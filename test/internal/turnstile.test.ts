@@ -176,6 +176,20 @@ describe("turns", () => {
       assert.isTrue(yield* isFree(third))
     }))
 
+  it.live("a long queue is waited in as long as it moves", () =>
+    Effect.gen(function*() {
+      const gate = gateOf()
+      const others = Array.from({ length: 15 }, () => enter(gate, item("A", "a")))
+      const last = enter(gate, item("A", "a"))
+      const waiting = yield* Effect.forkChild(last.turn(400), { startImmediately: true })
+      for (const ticket of others) {
+        yield* Effect.sleep(40)
+        assert.isUndefined(waiting.pollUnsafe())
+        ticket.leave()
+      }
+      yield* Fiber.join(waiting)
+    }))
+
   it("the queue is bounded", () => {
     const gate = gateOf(2)
     const first = enter(gate, item("A", "a"))
