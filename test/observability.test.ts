@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Tracer from "effect/Tracer"
+import type * as Tracer from "effect/Tracer"
 import * as Event from "../src/Event.ts"
 import * as EventStoreLive from "../src/layers/EventStoreLive.ts"
 import * as IndexLive from "../src/layers/IndexLive.ts"
@@ -25,6 +25,7 @@ import { EventStoreAdmin } from "../src/services/EventStoreAdmin.ts"
 import * as EventStoreMaintenance from "../src/services/EventStoreMaintenance.ts"
 import { Storage, StorageError } from "../src/services/Storage.ts"
 import * as LockGranted from "../src/testing/LockGranted.ts"
+import { collectSpans } from "./support/spans.ts"
 import { temporaryFolder } from "./support/temporaryFolder.ts"
 
 class Noted extends Event.Class<Noted>()("Noted", { text: Schema.String }) {}
@@ -35,14 +36,7 @@ const note = (text: string) => new Noted({ text })
 
 /** Collects all spans that are begun. */
 const collect = () => {
-  const spans: Array<Tracer.NativeSpan> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
+  const { spans, tracer } = collectSpans()
   return {
     tracer,
     /** The spans of that name, in the order in which they began. */

@@ -13,7 +13,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
-import * as Tracer from "effect/Tracer"
+import type * as Tracer from "effect/Tracer"
 import * as DecisionModel from "../../src/DecisionModel.ts"
 import * as Event from "../../src/Event.ts"
 import * as Opossum from "../../src/layers/Opossum.ts"
@@ -23,6 +23,7 @@ import * as Decision from "../../src/services/Decision.ts"
 import * as EventStore from "../../src/services/EventStore.ts"
 import * as EventStoreMaintenance from "../../src/services/EventStoreMaintenance.ts"
 import * as Tag from "../../src/Tag.ts"
+import { collectSpans } from "../support/spans.ts"
 import { makeGate, settle } from "../support/stores.ts"
 
 const CourseId = Schema.NonEmptyString.pipe(Tag.as("course"))
@@ -998,14 +999,7 @@ describe("snapshots", () => {
 
 describe("what it tells", () => {
   const traced = <A, E>(program: Effect.Effect<A, E, Opossum.Services>) => {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = collectSpans()
     return Effect.as(Effect.exit(Effect.withTracer(program, tracer)), spans)
   }
   const attributesOf = (span: Tracer.Span | undefined) => Object.fromEntries(span?.attributes ?? [])

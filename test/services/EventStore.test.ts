@@ -8,8 +8,8 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Tracer from "effect/Tracer"
 import * as naive from "../support/naiveDriver.ts"
+import { collectSpans } from "../support/spans.ts"
 import { suite } from "./EventStore.contract.ts"
 
 suite("the plainest", naive.layer)
@@ -19,14 +19,7 @@ const numbered = (n: number) => Event.raw("Numbered", { n })
 /** All spans that an effect makes, as they end. */
 const spansOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = collectSpans()
     const exit = yield* Effect.exit(Effect.withTracer(effect, tracer))
     return { exit, spans }
   })

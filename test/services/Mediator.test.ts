@@ -16,13 +16,13 @@ import * as Schema from "effect/Schema"
 import * as Getter from "effect/SchemaGetter"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
-import * as Tracer from "effect/Tracer"
 import * as Event from "../../src/Event.ts"
 import * as Opossum from "../../src/layers/Opossum.ts"
 import * as Metadata from "../../src/Metadata.ts"
 import * as Query from "../../src/Query.ts"
 import * as EventStore from "../../src/services/EventStore.ts"
 import * as Mediator from "../../src/services/Mediator.ts"
+import { collectSpans } from "../support/spans.ts"
 
 class Refused extends Schema.TaggedError<Refused>()("Refused", { cents: Schema.Int }) {}
 class Closed extends Schema.TaggedError<Closed>()("Closed", { since: Schema.DateTimeUtcFromString }) {}
@@ -596,14 +596,7 @@ describe("dispatch", () => {
 
 describe("spans and metrics", () => {
   const collect = () => {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = collectSpans()
     return { spans, traced: Effect.withTracer(tracer) }
   }
 
