@@ -74,8 +74,10 @@ const mostChanged = 50_000
 /** States that are kept at hand between pages, and about how many bytes of them. */
 const keptStates = 131_072
 const keptBytes = 32 * 1024 * 1024
-/** What a state is taken to have before it was measured. */
-const bytesAtFirst = 256
+/** What a state is taken to have before any was measured; rather too much, so that the first save is not too large. */
+const bytesAtFirst = 1024
+/** About what is stored with each state besides its key and tags. */
+const recordBytes = 320
 
 /** A key's state at hand. */
 interface Slot {
@@ -278,7 +280,8 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
         }
         kept += measured.bytes - slot.bytes
         slot.bytes = measured.bytes
-        bytes += measured.bytes
+        bytes += measured.bytes + recordBytes + Buffer.byteLength(key)
+        for (const tag of tags) bytes += Buffer.byteLength(tag) + 3
         set.push({ key, state: encoded, tags, position, version, created, updated })
       } catch (cause) {
         return fail(cause)

@@ -31,8 +31,17 @@ export type Type = "begin" | "set" | "removed" | "checkpoint" | "live" | "ended"
 
 // encoding
 
-/** An ISO date also of a number that no date has. */
-const toIso = (millis: number): string => new Date(Math.abs(millis) <= 8.64e15 ? millis : 0).toISOString()
+let lastMillis = 0
+let lastIso = new Date(0).toISOString()
+
+/** An ISO date also of a number that no date has. Events that were appended together have one time, and making a text of it is slow. */
+const toIso = (millis: number): string => {
+  if (millis !== lastMillis) {
+    lastIso = new Date(Math.abs(millis) <= 8.64e15 ? millis : 0).toISOString()
+    lastMillis = millis
+  }
+  return lastIso
+}
 
 const draft = (
   type: Type,
