@@ -20,8 +20,10 @@ import * as EventStoreLive from "../../src/layers/EventStoreLive.ts"
 import * as IndexLive from "../../src/layers/IndexLive.ts"
 import * as RealFold from "../../src/layers/internal/ProjectionFold.ts"
 import * as LedgerLive from "../../src/layers/LedgerLive.ts"
+import * as LockMemory from "../../src/layers/LockMemory.ts"
+import * as ProjectionsLive from "../../src/layers/ProjectionsLive.ts"
 import * as RealFiles from "../../src/layers/ProjectionStoreFiles.ts"
-import { EventStore, reserve, stream } from "../../src/services/EventStore.ts"
+import { append, EventStore, head, reserve, stream } from "../../src/services/EventStore.ts"
 import { EventStoreMaintenance } from "../../src/services/EventStoreMaintenance.ts"
 import * as Projection from "../../src/services/Projection.ts"
 import {
@@ -783,3 +785,51 @@ export const takeOver = (
     const report: Takeovers = { points, told, millis: Math.round(performance.now() - began) }
     return report
   }).pipe(quiet)
+
+// the real runner
+
+const runs = (storage: Layer.Layer<Storage>, rebuild: "never" | "when-needed") =>
+  Effect.map(
+    Layer.build(Layer.fresh(
+      Model.layer.pipe(
+        Layer.provideMerge(ProjectionsLive.layer({ rebuild })),
+        Layer.provide(RealFiles.layer({ store: storeName, stateFiles: false })),
+        Layer.provideMerge(EventStoreLive.layer({ store: storeName, eventFiles: false })),
+        Layer.provide(IndexLive.layer({ store: storeName })),
+        Layer.provide(LedgerLive.layer({ store: storeName })),
+        Layer.provide(LockMemory.layer),
+        Layer.provide(storage)
+      )
+    )),
+    (context) => Effect.provide(context)
+  )
+
+/** Disks after a power loss that a program did not expect, when all that it had appended was counted and made live. */
+export const afterPowerLoss = Effect.gen(function*() {
+  const disk = StorageSimulated.make()
+  const provide = yield* runs(disk.layer, "when-needed")
+  yield* provide(Effect.gen(function*() {
+    for (const event of firstEvents) yield* append(event)
+    yield* Model.waitFor(yield* head)
+    yield* Stream.runDrain(Model.rebuild)
+  }))
+  return disk.crashImages({ max: 32 })
+}).pipe(Effect.scoped, quiet)
+
+/** How the projection does in a program that starts on such a disk, which builds nothing by itself. */
+export const restarted = (image: StorageSimulated.StorageSimulated) =>
+  Effect.gen(function*() {
+    const provide = yield* runs(image.layer, "never")
+    return yield* provide(Effect.gen(function*() {
+      // nothing is appended before it has found out what there is
+      for (;;) {
+        const { state } = yield* Model.status
+        if (state === "live" || state === "stopped") break
+        yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 5)))
+      }
+      const status = yield* Model.status
+      const appended = yield* append(put("late", 1))
+      yield* Model.waitFor(appended.head)
+      return { position: appended.head, status }
+    }))
+  }).pipe(Effect.scoped, quiet)

@@ -61,3 +61,17 @@ describe("of two that have the claim at once each event is counted once, wheneve
     }
   }
 })
+
+describe("the runner, after a power loss", () => {
+  it.live("goes on with what it had, although what confirmed the last events was lost", () =>
+    Effect.gen(function*() {
+      let went = 0
+      for (const image of yield* Harness.afterPowerLoss) {
+        const { position, status } = yield* Harness.restarted(image)
+        assert.strictEqual(status.state, "live", JSON.stringify(status.error))
+        assert.isAbove(position, 0)
+        went++
+      }
+      assert.isAbove(went, 1)
+    }), timeout)
+})

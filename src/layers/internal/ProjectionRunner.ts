@@ -526,13 +526,28 @@ export const make = Effect.fnUntraced(function*(
     })
   })
 
+  /**
+   * Whether what is live was found to be of this history, once. Before that it may be what is left of another one: of a store that was
+   * set back to a copy, but for its projections. Whoever gets the claim throws that away.
+   */
+  let isOurs = false
+
   /** What readers see. What is damaged is as good as not there, where this process is going to make it anew. */
-  const present: Effect.Effect<Generation | undefined, ProjectionStoreError> = Effect.catchIf(
+  const present: Effect.Effect<Generation | undefined, Projection.ReadModelError> = Effect.catchIf(
     slot.live,
     (error) =>
       error.isDamaged === true && options.rebuild !== "never" && !projections.readOnly && state !== "elsewhere",
     () => Effect.undefined
-  )
+  ).pipe(Effect.flatMap((generation) => {
+    if (isOurs || generation === undefined) return Effect.succeed(generation)
+    return fits(generation).pipe(
+      Effect.mapError((error) => error._tag === "EventStoreError" ? readError(error) : error),
+      Effect.map((isFit) => {
+        isOurs = isFit
+        return isFit ? generation : undefined
+      })
+    )
+  }))
 
   /** What readers see; waits for the first build. */
   const readable: Effect.Effect<Generation, Projection.ReadModelError> = Effect.gen(function*() {
