@@ -40,10 +40,13 @@ const randomFrom = (seed: number) => {
 /** The moments of a kill are at random: nothing is waited for by this. */
 const moment = (millis: number) => Effect.promise(() => new Promise<void>((resolve) => setTimeout(resolve, millis)))
 
-const eventsOf = (root: string) =>
-  Stream.runCollect(EventStore.stream(Tally.counted)).pipe(
-    Effect.provide(Layer.fresh(Opossum.layer({ root, store, readOnly: true })))
-  )
+/** The history as this process sees it. */
+const open = (root: string) =>
+  Effect.map(Layer.build(Layer.fresh(Opossum.layer({ root, store, readOnly: true }))), (context) => ({
+    events: Effect.provide(Stream.runCollect(EventStore.stream(Tally.counted)), context),
+    fold: Effect.provide(Projection.fold(Model), context)
+  }))
+type History = Effect.Success<ReturnType<typeof open>>
 
 /** What a process read must be what the history gives at the position of the last event that it counted. */
 const assertExact = (events: ReadonlyArray<Tally.Sequenced>, { rows = [] }: Answer, what: string) => {
@@ -56,8 +59,8 @@ const assertExact = (events: ReadonlyArray<Tally.Sequenced>, { rows = [] }: Answ
 }
 
 /** The same, and that nothing is missing; when nothing is appended meanwhile. */
-const assertAll = Effect.fnUntraced(function*(root: string, process: Process, head: number, what: string) {
-  const events = yield* eventsOf(root)
+const assertAll = Effect.fnUntraced(function*(history: History, process: Process, head: number, what: string) {
+  const events = yield* history.events
   const found = yield* process.tell({ _tag: "look", position: head })
   assert.strictEqual(assertExact(events, found, what), events.at(-1)?.position ?? 0, what)
   const expected = Tally.expectedAt(events, Infinity)
@@ -66,9 +69,7 @@ const assertAll = Effect.fnUntraced(function*(root: string, process: Process, he
     const keys = expected.filter(({ tags }) => tags.includes(tag)).map(({ key }) => key)
     assert.deepStrictEqual(found.tagged?.[i], keys, `${what}: ${tag}`)
   })
-  const fold = yield* Projection.fold(Model).pipe(
-    Effect.provide(Layer.fresh(Opossum.layer({ root, store, readOnly: true })))
-  )
+  const fold = yield* history.fold
   const states = Object.fromEntries((found.rows ?? []).map(({ key, state }) => [key, state]))
   assert.deepStrictEqual(states, Object.fromEntries(fold), what)
 })
@@ -93,7 +94,7 @@ const others = Effect.fnUntraced(function*(root: string, random: (n: number) => 
   yield* writer.tell({ _tag: "work", seed: random(1_000_000) })
   yield* reader.tell({ _tag: "open", root, store, readOnly: true })
   yield* reader.tell({ _tag: "watch" })
-  return { writer, reader }
+  return { history: yield* open(root), writer, reader }
 })
 
 describe("projections in processes that are killed", () => {
@@ -103,7 +104,7 @@ describe("projections in processes that are killed", () => {
       const root = yield* temporaryFolder
       const random = randomFrom(seed)
       console.log(`seed ${seed}`)
-      const { reader, writer } = yield* others(root, random)
+      const { history, reader, writer } = yield* others(root, random)
       let kills = 0
       let compared = 0
       let version = 1
@@ -127,7 +128,7 @@ describe("projections in processes that are killed", () => {
             assert.isUndefined(error)
             if (kind !== "first build") {
               const found = yield* runner.tell({ _tag: "look" })
-              assertExact(yield* eventsOf(root), found, `seed ${seed}, kill ${kills}`)
+              assertExact(yield* history.events, found, `seed ${seed}, kill ${kills}`)
               compared++
             }
             if (kind === "rebuild") void runner.ask({ _tag: "rebuild" })
@@ -138,10 +139,10 @@ describe("projections in processes that are killed", () => {
         }
         yield* next.tell({ _tag: "open", ...options })
         const { head = 0 } = yield* writer.tell({ _tag: "rest" })
-        yield* assertAll(root, next, head, `seed ${seed}, after ${kind}`)
+        yield* assertAll(history, next, head, `seed ${seed}, after ${kind}`)
         const { progress = 0 } = yield* next.tell({ _tag: "rebuild" })
         assert.isAbove(progress, 0)
-        yield* assertAll(root, next, head, `seed ${seed}, rebuilt after ${kind}`)
+        yield* assertAll(history, next, head, `seed ${seed}, rebuilt after ${kind}`)
         yield* next.tell({ _tag: "close" })
         yield* writer.tell({ _tag: "work", seed: random(1_000_000) })
       }
@@ -159,7 +160,7 @@ describe("projections in processes that are killed", () => {
       const root = yield* temporaryFolder
       const random = randomFrom(seed + 1)
       console.log(`seed ${seed}`)
-      const { reader, writer } = yield* others(root, random)
+      const { history, reader, writer } = yield* others(root, random)
       const start = Effect.gen(function*() {
         const runner = yield* spawn("runner")
         yield* runner.tell({ _tag: "open", root, store })
@@ -181,14 +182,14 @@ describe("projections in processes that are killed", () => {
         yield* victim.murder
         kills++
         // what there is now is counted by the one that is left
-        const events = yield* eventsOf(root)
+        const events = yield* history.events
         const found = yield* other.tell({ _tag: "look", position: events.at(-1)!.position })
-        const position = assertExact(yield* eventsOf(root), found, `seed ${seed}, kill ${kills}`)
+        const position = assertExact(yield* history.events, found, `seed ${seed}, kill ${kills}`)
         assert.isAtLeast(position, events.at(-1)!.position)
         runners[which] = yield* Fiber.join(replacement)
       }
       const { head = 0 } = yield* writer.tell({ _tag: "rest" })
-      for (const runner of runners) yield* assertAll(root, runner, head, `seed ${seed}`)
+      for (const runner of runners) yield* assertAll(history, runner, head, `seed ${seed}`)
       const looks = yield* assertReader(reader)
       assert.isAbove(took, 0)
       const seconds = ((performance.now() - began) / 1000).toFixed(1)
