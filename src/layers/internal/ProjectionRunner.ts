@@ -147,7 +147,7 @@ export const make = Effect.fnUntraced(function*(
       failedAt = live!.fold.position()
       if (why._tag === "EventFailed") yield* stop(why)
       else if (isGone(why)) return yield* exit
-      else enter(++failures > patience || why.reason._tag === "StoreDamaged" ? "stopped" : state, why)
+      else enter(isWaitedOut(why, ++failures) ? state : "stopped", why)
       yield* Effect.sleep(retry)
       retry = Math.min(longestRetry, retry * 2)
     }
@@ -189,15 +189,20 @@ export const make = Effect.fnUntraced(function*(
     // events that are not of interest: the position alone is saved when some time has passed, whatever comes meanwhile
     const left = quietTime - (elapsed() - unsavedSince)
     const came = left > 0 ? yield* Effect.timeoutOption(beyond, left) : Option.none()
-    if (came._tag === "None") yield* turn(Effect.suspend(() => live!.fold.save))
+    if (came._tag === "None") yield* turn(Effect.suspend(() => saveLive(live!.fold)))
   })
   let unsavedSince: number | undefined
 
+  const saveLive = Effect.fnUntraced(function*(fold: ProjectionFold.ProjectionFold) {
+    const before = fold.saved()
+    yield* fold.save
+    if (fold.saved() > before) hasWorked = true
+  })
+
   const countPage = Effect.fnUntraced(function*(fold: ProjectionFold.ProjectionFold) {
     const step = yield* fold.step
-    if (fold.changed() > 0) yield* fold.save
+    if (fold.changed() > 0) yield* saveLive(fold)
     if (step.events > 0) yield* Metric.update(eventsCounted, step.events)
-    hasWorked = true
     // what could not be saved is counted again
     return { events: step.events, head: step.head, more: step.more || fold.position() < step.head }
   })
@@ -335,6 +340,7 @@ export const make = Effect.fnUntraced(function*(
     let isOwnBuild = false
     let retryAt: number | undefined
     let retry = firstRetry
+    let failures = 0
 
     const startBuild = (resume: WritableGeneration | undefined) =>
       Effect.gen(function*() {
@@ -347,15 +353,18 @@ export const make = Effect.fnUntraced(function*(
     const endBuild = Effect.fnUntraced(function*(exit: Exit.Exit<void, ProjectionFold.FoldError>) {
       building = undefined
       progress = undefined
-      for (const watcher of watchers) {
-        if (!watcher.isServed) continue
-        watchers.delete(watcher)
-        watcher.done(Exit.mapError(exit, toProjectionError))
+      const tellWatchers = () => {
+        for (const watcher of watchers) {
+          if (!watcher.isServed) continue
+          watchers.delete(watcher)
+          watcher.done(Exit.mapError(exit, toProjectionError))
+        }
       }
       if (Exit.isSuccess(exit)) {
         isOwnBuild = false
         retry = firstRetry
-        return
+        failures = 0
+        return tellWatchers()
       }
       const failure = Exit.findErrorOption(exit)
       if (failure._tag === "None") {
@@ -366,13 +375,16 @@ export const make = Effect.fnUntraced(function*(
         return
       }
       const why = failure.value
+      // what ends the claim is told when that has ended; where it was only lost, the next one goes on
       if (why._tag === "ClaimLost" || why._tag === "ProjectionStoreError" || isGone(why)) return yield* exit
       // readers keep what they have; where they have nothing, they are told
       if (live !== undefined) {
         error = toProjectionError(why)
         tell()
       } else if (why._tag === "EventFailed") yield* stop(why)
-      else enter("stopped", why)
+      else enter(isOwnBuild && isWaitedOut(why, ++failures) ? state : "stopped", why)
+      // whoever is told finds the status as it was told
+      tellWatchers()
       if (!isOwnBuild) return yield* claim.discard("building")
       // one that is due is gone on with, ever more seldom
       retryAt = elapsed() + retry
@@ -436,7 +448,10 @@ export const make = Effect.fnUntraced(function*(
         hasWorked = false
         yield* holdClaim(claim)
       })))
-      if (hasWorked) retry = firstRetry
+      if (hasWorked) {
+        retry = firstRetry
+        logged = undefined
+      }
       if (Exit.isFailure(exit)) {
         const failure = Exit.findErrorOption(exit)
         if (failure._tag === "None") return yield* exit
@@ -447,7 +462,8 @@ export const make = Effect.fnUntraced(function*(
             onSuccess: () => failure.value
           })
           const told = toProjectionError(why)
-          if (error?.message !== told.message) {
+          if (logged !== told.message) {
+            logged = told.message
             yield* Effect.logWarning(
               `the projection ${name} is not brought up to date for the time being: ${why.message}`
             )
@@ -471,6 +487,8 @@ export const make = Effect.fnUntraced(function*(
 
   /** Whether anything was counted and saved since the claim was got. */
   let hasWorked = false
+  /** What was logged last, and is not over. */
+  let logged: string | undefined
   /** Why it will never be run again. */
   let end: Projection.ProjectionError | undefined
   const failWatchers = (why: Projection.ProjectionError) => {
@@ -739,6 +757,12 @@ const toPosition = (position: number): Position | undefined => position === 0 ? 
 /** Whether the store will not come back, however long one waits. */
 const isGone = (error: { readonly _tag: string; readonly reason?: { readonly _tag: string } }): boolean =>
   error._tag === "EventStoreError" && (error.reason?._tag === "StoreClosed" || error.reason?._tag === "StoreDeleted")
+
+/** Whether the store may be itself again before anybody needs to know. */
+const isWaitedOut = (
+  error: { readonly _tag: string; readonly reason?: { readonly _tag: string } },
+  failures: number
+): boolean => failures <= patience && error.reason?._tag !== "StoreDamaged"
 
 const initials = { key: "k", created: "c", updated: "u" } as const
 
