@@ -243,12 +243,13 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   })
 
   /** What a segment ends with, found from its end backwards. */
-  const tailOf = Effect.fnUntraced(function*(link: Link, headerConfirmed: boolean) {
+  const tailOf = Effect.fnUntraced(function*(link: Link, headerConfirmed: boolean, known?: Ledger.Cursor) {
     const size = yield* handles.use(link.number, (file) => file.size)
     let confirmed: Ledger.Cursor | undefined
     // Without syncs a mark says that the commit was written, not that all before it survived: only the longest valid prefix counts.
     if (link.header.durability === "os") {
-      confirmed = startOf(link)
+      // what this process has read or written of it is there as long as the machine runs
+      confirmed = known?.segment === link.number && known.end > link.start ? known : startOf(link)
       for (;;) {
         const taken: ReadonlyArray<Ledger.Commit> = yield* forward(confirmed, undefined, true)
         if (taken.length === 0) break
@@ -551,7 +552,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       end = sealAt
       if (durability === "os") yield* syncSegment(link.number)
     } else {
-      const tail = yield* tailOf(link, base.confirmed)
+      const tail = yield* tailOf(link, base.confirmed, cursor)
       end = tail.valid
       const left = tail.rest.subarray(end.end - tail.confirmed.end).findLastIndex((byte) =>
         byte !== 0x0a && byte !== 0x20

@@ -152,6 +152,8 @@ export class ProjectionStoreError extends Schema.TaggedError<ProjectionStoreErro
   name: Schema.String,
   /** Whether what is stored is not what was written: no further try will read it, a rebuild makes it anew. */
   isDamaged: Schema.optional(Schema.Boolean),
+  /** Whether a save was refused because of its size: nothing was written, and less may be saved. */
+  isTooLarge: Schema.optional(Schema.Boolean),
   cause: Schema.Defect()
 }) {
   override get message(): string {

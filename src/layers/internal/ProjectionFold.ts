@@ -65,12 +65,12 @@ const countingTime = 25
 const mostRelated = 5000
 /** About how many bytes of events are read at a time. */
 const pageBytes = 8 * 1024 * 1024
-/** About how many bytes of states are saved at a time: far below what a store takes in one step. */
-const saveBytes = 16 * 1024 * 1024
+/** About how many bytes of states are saved at a time: below what a store takes in one step. */
+const saveBytes = 40 * 1024 * 1024
 /** With more than this the save would be too large; it is then counted again in smaller parts. */
-const mostSaveBytes = 40 * 1024 * 1024
+const mostSaveBytes = 56 * 1024 * 1024
 /** Changed states that are saved at a time, at the most. */
-const mostChanged = 50_000
+const mostChanged = 100_000
 /** States that are kept at hand between pages, and about how many bytes of them. */
 const keptStates = 131_072
 const keptBytes = 32 * 1024 * 1024
@@ -250,44 +250,55 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
     return out
   }
 
-  /** What is to be saved, or why it cannot be. */
-  const encodeAll = ():
-    | { readonly set: Array<StoredEntry>; readonly removed: Array<string>; bytes: number }
-    | Failure =>
-  {
-    const set: Array<StoredEntry> = []
-    const removed: Array<string> = []
-    let bytes = 0
-    for (const slot of changed) {
-      const { created, key, position, state, updated, version } = slot
-      if (state === undefined) {
-        if (slot.isStored) removed.push(key)
-        continue
-      }
-      const fail = (cause: unknown): Failure => ({ position, cause })
-      try {
-        const encoded = encode(state)
-        const measured = json.measure(encoded)
-        if (measured.problem !== undefined) {
-          return fail(new Error(`the state of ${JSON.stringify(key)}: ${json.format(measured.problem)}`))
-        }
-        const tags = tagsOf(state, key)
-        for (const tag of tags) {
-          const problem = Tag.problem(tag)
-          if (problem !== undefined) {
-            return fail(new Error(`the tag ${JSON.stringify(tag)} of the state of ${JSON.stringify(key)} ${problem}`))
-          }
-        }
-        kept += measured.bytes - slot.bytes
-        slot.bytes = measured.bytes
-        bytes += measured.bytes + recordBytes + Buffer.byteLength(key)
-        for (const tag of tags) bytes += Buffer.byteLength(tag) + 3
-        set.push({ key, state: encoded, tags, position, version, created, updated })
-      } catch (cause) {
-        return fail(cause)
+  /** What is to be saved. */
+  interface Encoded {
+    readonly set: Array<StoredEntry>
+    readonly removed: Array<string>
+    bytes: number
+  }
+
+  /** Encodes changed states, as many as there is time for. */
+  const encodeSome = (left: Iterator<Slot>, out: Encoded): "done" | "more" | Failure => {
+    for (const until = elapsed() + countingTime; elapsed() < until;) {
+      for (let n = 0; n < 64; n++) {
+        const next = left.next()
+        if (next.done === true) return "done"
+        const failure = encodeOne(next.value, out)
+        if (failure !== undefined) return failure
       }
     }
-    return { set, removed, bytes }
+    return "more"
+  }
+
+  const encodeOne = (slot: Slot, out: Encoded): Failure | undefined => {
+    const { created, key, position, state, updated, version } = slot
+    if (state === undefined) {
+      if (slot.isStored) out.removed.push(key)
+      return undefined
+    }
+    const fail = (cause: unknown): Failure => ({ position, cause })
+    try {
+      const encoded = encode(state)
+      const measured = json.measure(encoded)
+      if (measured.problem !== undefined) {
+        return fail(new Error(`the state of ${JSON.stringify(key)}: ${json.format(measured.problem)}`))
+      }
+      const tags = tagsOf(state, key)
+      for (const tag of tags) {
+        const problem = Tag.problem(tag)
+        if (problem !== undefined) {
+          return fail(new Error(`the tag ${JSON.stringify(tag)} of the state of ${JSON.stringify(key)} ${problem}`))
+        }
+      }
+      kept += measured.bytes - slot.bytes
+      slot.bytes = measured.bytes
+      out.bytes += measured.bytes + recordBytes + Buffer.byteLength(key)
+      for (const tag of tags) out.bytes += Buffer.byteLength(tag) + 3
+      out.set.push({ key, state: encoded, tags, position, version, created, updated })
+      return undefined
+    } catch (cause) {
+      return fail(cause)
+    }
   }
 
   /** Lets states go that were not used for a while. */
@@ -441,35 +452,55 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
         : Effect.fail(error))
   )
 
-  const save: ProjectionFold["save"] = Effect.suspend((): ProjectionFold["save"] => {
+  /** Counts again what was to be saved together, in smaller parts. */
+  const saveLess = (at: number) =>
+    startAgain(at, Math.max(1, Math.floor((isCautiousAt(saved) ? caution.size : pageSize) / 10)))
+  const isSmallest = () => isCautiousAt(saved) && caution.size === 1
+
+  const save: ProjectionFold["save"] = Effect.gen(function*() {
     const at = position
-    if (at === saved && retagged === savedRetagged) return Effect.void
-    const encoded = encodeAll()
-    if ("cause" in encoded) {
-      const one = caution.size === 1 && saved < caution.until
+    if (at === saved && retagged === savedRetagged) return
+    const encoded: Encoded = { set: [], removed: [], bytes: 0 }
+    const left = changed.values()
+    for (;;) {
+      const result = encodeSome(left, encoded)
+      if (result === "done") break
+      if (result === "more") {
+        yield* Effect.yieldNow
+        continue
+      }
+      const one = isSmallest()
       startAgain(at, 1)
-      return one ? Effect.fail(new EventFailed(encoded)) : Effect.void
+      if (one) return yield* new EventFailed(result)
+      return
     }
     const { bytes, removed, set } = encoded
-    if (bytes > mostSaveBytes && !(isCautiousAt(saved) && caution.size === 1)) {
-      startAgain(at, Math.max(1, Math.floor((isCautiousAt(saved) ? caution.size : pageSize) / 10)))
-      return Effect.void
-    }
+    if (bytes > mostSaveBytes && !isSmallest()) return saveLess(at)
     if (set.length > 0) averageBytes = Math.max(1, Math.round(bytes / set.length))
-    return Effect.flatMap(maintenance.anchorAt(at as Position), ({ hash, position, storeId }) => {
-      const checkpoint: Checkpoint = { storeId, position, hash, ...(retagged === undefined ? {} : { retagged }) }
-      return Effect.map(generation.save({ set, removed, checkpoint }), () => {
-        saved = at
-        savedRetagged = retagged
-        for (const slot of changed) {
-          slot.isChanged = false
-          slot.isStored = slot.state !== undefined
-        }
-        changed.clear()
-        tidy()
-      })
-    }).pipe(Effect.uninterruptible)
-  })
+    const { hash, position: anchored, storeId } = yield* maintenance.anchorAt(at as Position)
+    const checkpoint: Checkpoint = {
+      storeId,
+      position: anchored,
+      hash,
+      ...(retagged === undefined ? {} : { retagged })
+    }
+    const isSaved = yield* Effect.as(generation.save({ set, removed, checkpoint }), true).pipe(
+      // the bytes are a guess where texts are not ASCII
+      Effect.catchIf(
+        (error) => error._tag === "ProjectionStoreError" && error.isTooLarge === true && !isSmallest(),
+        () => Effect.succeed(false)
+      )
+    )
+    if (!isSaved) return saveLess(at)
+    saved = at
+    savedRetagged = retagged
+    for (const slot of changed) {
+      slot.isChanged = false
+      slot.isStored = slot.state !== undefined
+    }
+    changed.clear()
+    tidy()
+  }).pipe(Effect.uninterruptible)
   const isCautiousAt = (position: number) => position < caution.until
 
   const fold: ProjectionFold = {

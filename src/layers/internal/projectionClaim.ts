@@ -133,7 +133,9 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
     log.use((ledger) =>
       Effect.gen(function*() {
         const problem = Records.problemOf(batch)
-        if (problem !== undefined) return yield* new ProjectionStoreError({ name, cause: new Error(problem) })
+        if (problem !== undefined) {
+          return yield* new ProjectionStoreError({ name, isTooLarge: true, cause: new Error(problem) })
+        }
         if (isLost) return yield* lost
         // Somebody may have been here if a segment had to be begun since the last commit.
         if ((yield* StateLog.acquire(ledger)) && (yield* StateLog.catchUp(log, ledger))) return yield* lost

@@ -54,8 +54,8 @@ export const patches: Patches = {
   },
   "projection-keeps-what-is-removed": {
     file: fold,
-    find: "if (slot.isStored) removed.push(key)",
-    replace: "if (slot.isStored && slot.version < 0) removed.push(key)"
+    find: "if (slot.isStored) out.removed.push(key)",
+    replace: "if (slot.isStored && slot.version < 0) out.removed.push(key)"
   },
   "projection-takes-any-key": { file: fold, find: "    : key === \"\"", replace: "    : key === \"never\"" },
   "projection-takes-any-tag": {
