@@ -128,8 +128,8 @@ describe("StateIndex", () => {
     const both = pair()
     let seed = 1
     const random = (below: number) => {
-      seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31
-      return Math.floor(seed / 2 ** 31 * below)
+      seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0
+      return Math.floor(seed / 2 ** 32 * below)
     }
     const prefixes = ["", "a/", "😀", "～", "\uffff"]
     const keyOf = (n: number) => `${prefixes[n % prefixes.length]}${n}`

@@ -124,7 +124,7 @@ const lastKeys = 1\n`
   },
   "projections-removal-unsaved": {
     file: fold,
-    find: `        if (slot.isStored) removed.push(key)\n`,
+    find: `      if (slot.isStored) out.removed.push(key)\n`,
     replace: ""
   },
   "projections-version-goes-on-after-a-removal": {
