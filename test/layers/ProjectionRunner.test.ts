@@ -557,6 +557,16 @@ describe("a build that takes long", () => {
     const append = (from: number, to: number) =>
       Effect.flatMap(a.run(EventStore.append(counted(from, to))), ({ head }) => a.run(Nothing.waitFor(head)))
     yield* append(1, 1)
+    const slot = yield* Context.get(here, ProjectionStore.ProjectionStore).open("nothing", 1)
+    yield* until(
+      Effect.flatMap(slot.live, (live) => live?.checkpoint ?? Effect.undefined),
+      (checkpoint) => checkpoint !== undefined
+    )
+    // nothing more is saved: time stands still, and so does the wait before a position is saved
+    const now = performance.now()
+    const spy = vi.spyOn(performance, "now").mockImplementation(() => now)
+    yield* Effect.addFinalizer(() => Effect.sync(() => spy.mockRestore()))
+    yield* timers((millis) => millis === 100 ? 2 ** 30 : millis)
     // what is at hand is not asked for
     yield* append(2, 3)
     asked = []
@@ -746,7 +756,8 @@ describe("stores that fail", () => {
             assert.include(reasonOf(error), "StoreDeleted")
           }
           yield* until(Counts.status, ({ state }) => state === "stopped")
-          // also when it has given up long ago
+          // also when it has given up before
+          yield* pause
           for (const one of asked) assert.include(reasonOf(yield* Effect.flip(one)), "StoreDeleted")
         }),
         context
