@@ -76,6 +76,9 @@ const keptStates = 131_072
 const keptBytes = 32 * 1024 * 1024
 /** What a state is taken to have before any was measured; rather too much, so that the first save is not too large. */
 const bytesAtFirst = 1024
+/** With so many changed states some of them are measured. */
+const measuredAt = 1000
+const sample = 100
 /** About what is stored with each state besides its key and tags. */
 const recordBytes = 320
 
@@ -137,6 +140,7 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
   let kept = 0
   let round = 0
   let averageBytes = bytesAtFirst
+  let isMeasured = false
   let saved: number = found?.position ?? 0
   let position = saved
   let retagged = found?.retagged
@@ -248,6 +252,20 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
       }
     }
     return out
+  }
+
+  /** How large states are, from a few of them, before any was saved. */
+  const measure = () => {
+    isMeasured = true
+    const some: Encoded = { set: [], removed: [], bytes: 0 }
+    const before = kept
+    for (const slot of changed) {
+      const { bytes } = slot
+      if (encodeOne(slot, some) !== undefined || some.set.length >= sample) break
+      slot.bytes = bytes
+    }
+    kept = before
+    if (some.set.length > 0) averageBytes = Math.max(1, Math.round(some.bytes / some.set.length))
   }
 
   /** What is to be saved. */
@@ -476,7 +494,10 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
     }
     const { bytes, removed, set } = encoded
     if (bytes > mostSaveBytes && !isSmallest()) return saveLess(at)
-    if (set.length > 0) averageBytes = Math.max(1, Math.round(bytes / set.length))
+    if (set.length > 0) {
+      averageBytes = Math.max(1, Math.round(bytes / set.length))
+      isMeasured = true
+    }
     const { hash, position: anchored, storeId } = yield* maintenance.anchorAt(at as Position)
     const checkpoint: Checkpoint = {
       storeId,
@@ -507,7 +528,10 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
     position: () => position,
     saved: () => saved,
     changed: () => changed.size,
-    isFull: () => changed.size >= Math.max(100, Math.min(mostChanged, saveBytes / averageBytes)),
+    isFull: () => {
+      if (!isMeasured && changed.size >= measuredAt) measure()
+      return changed.size >= Math.max(100, Math.min(mostChanged, saveBytes / averageBytes))
+    },
     retagged: () => retagged,
     step,
     save

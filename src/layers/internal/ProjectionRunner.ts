@@ -75,7 +75,7 @@ const longestRetry = 30_000
 /** So many failures of the event store in a row are waited out; with more, whoever waits for the projection is told. */
 const patience = 5
 /** States are saved at least so often while building, in milliseconds, so that a kill costs no more than that. */
-const buildSaveInterval = 2000
+const buildSaveInterval = 5000
 /** How often progress is told, in milliseconds. */
 const progressInterval = 100
 
