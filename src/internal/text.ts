@@ -30,3 +30,13 @@ export const nameProblem = (name: unknown): string | undefined =>
     : hasControlCharacter(name)
     ? "has a control character"
     : undefined
+
+/** What was thrown, as a text. Anything may be, also what has no text of its own. */
+export const ofCause = (cause: unknown): string => {
+  if (cause instanceof Error) return cause.message
+  try {
+    return String(cause)
+  } catch {
+    return Object.prototype.toString.call(cause)
+  }
+}

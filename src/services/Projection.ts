@@ -316,8 +316,6 @@ export interface RebuildOptions {
 
 // errors
 
-const toText = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
-
 /** An event made it throw, or its state could not be stored. It is tried again from time to time, and when the program starts anew. */
 export class EventFailed extends Schema.TaggedError<EventFailed>()("EventFailed", {
   /** Everything before this event is counted. */
@@ -325,7 +323,7 @@ export class EventFailed extends Schema.TaggedError<EventFailed>()("EventFailed"
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `the event at position ${this.position} cannot be counted: ${toText(this.cause)}; ` +
+    return `the event at position ${this.position} cannot be counted: ${text.ofCause(this.cause)}; ` +
       `mend the projection (and count up its version, if what was counted before changes)`
   }
 }

@@ -15,6 +15,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as text from "../internal/text.ts"
 import type { Position } from "../Position.ts"
 
 // models
@@ -144,8 +145,6 @@ export class ProjectionStore extends Context.Service<ProjectionStore, {
 
 // errors
 
-const toText = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
-
 /** Read models cannot be read or written: the medium failed, or what is stored is damaged. They can be built again from the events. */
 export class ProjectionStoreError extends Schema.TaggedError<ProjectionStoreError>()("ProjectionStoreError", {
   /** The projection's. */
@@ -158,7 +157,7 @@ export class ProjectionStoreError extends Schema.TaggedError<ProjectionStoreErro
 }) {
   override get message(): string {
     return `the read models of ${this.name} are ${this.isDamaged === true ? "damaged" : "unavailable"}: ` +
-      `${toText(this.cause)}${this.isDamaged === true ? "; a rebuild makes them anew" : ""}`
+      `${text.ofCause(this.cause)}${this.isDamaged === true ? "; a rebuild makes them anew" : ""}`
   }
 }
 

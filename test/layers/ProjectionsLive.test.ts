@@ -78,3 +78,28 @@ describe("ProjectionsLive on damaged states", () => {
       assert.strictEqual(yield* use(sumIn(root, "never"), rebuilt), 18)
     })))
 })
+
+describe("ProjectionsLive with many large states", () => {
+  const text = "～".repeat(1000)
+  class Wide extends Projection.Service<Wide>()("wide", {
+    events: [Counted],
+    key: ({ n }) => `k${n}`,
+    state: Schema.String,
+    apply: { Counted: () => text }
+  }) {}
+
+  // measured, a text is as long as it has characters; stored, it has three times as many bytes
+  it.live("what would be too large to be saved at once is saved in parts", () =>
+    Effect.gen(function*() {
+      const keys = 25_000
+      for (let from = 0; from < keys; from += 5000) {
+        yield* EventStore.append(Array.from({ length: 5000 }, (_, i) => new Counted({ n: from + i })))
+      }
+      yield* Effect.gen(function*() {
+        yield* Wide.waitFor(yield* EventStore.head)
+        assert.strictEqual(yield* Wide.size, keys)
+        assert.strictEqual(yield* Wide.get(`k${keys - 1}`), text)
+        assert.strictEqual((yield* Wide.status).error, undefined)
+      }).pipe(Effect.provide(Wide.layer))
+    }).pipe(Effect.provide(Opossum.layerMemory)))
+})

@@ -421,6 +421,27 @@ rule("a state that `apply` changes in place before it throws is not spoilt", fun
   )
 })
 
+rule("whatever is thrown, it stops in order and is mended in order", function*() {
+  let thrown: unknown = Object.create(null)
+  const Odd = counter({
+    before: () => {
+      if (thrown !== "nothing") throw thrown
+    }
+  })
+  const { head } = yield* EventStore.append(others(1, 3))
+  yield* started(
+    Odd.layer,
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Odd.waitFor(head))
+      assert.include(error.message, "cannot be counted: [object Object]")
+      thrown = undefined
+      yield* until(Odd.status, ({ error }) => error?.message.includes("cannot be counted: undefined") === true)
+      thrown = "nothing"
+      yield* until(Effect.exit(Odd.waitFor(head)), Exit.isSuccess)
+    })
+  )
+})
+
 rule("bad keys and tags stop it, with what is wrong", function*() {
   for (
     const [key, tags, problem] of [

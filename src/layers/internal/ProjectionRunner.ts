@@ -18,6 +18,7 @@ import * as Queue from "effect/Queue"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as metrics from "../../internal/metrics.ts"
+import * as text from "../../internal/text.ts"
 import type { Position } from "../../Position.ts"
 import { EventStore, type EventStoreError } from "../../services/EventStore.ts"
 import { EventStoreMaintenance } from "../../services/EventStoreMaintenance.ts"
@@ -156,7 +157,7 @@ export const make = Effect.fnUntraced(function*(
   const stop = Effect.fnUntraced(function*(why: Projection.EventFailed) {
     if (state !== "stopped") {
       yield* Effect.logError(`the projection ${name} stands still at position ${why.position}`, Cause.fail(why.cause))
-      yield* note({ position: why.position, problem: String(why.cause) })
+      yield* note({ position: why.position, problem: text.ofCause(why.cause) })
     }
     enter("stopped", stopped(why))
   })
@@ -259,8 +260,8 @@ export const make = Effect.fnUntraced(function*(
         if (fold.position() >= step.head) return
       }
     })
-    // what closes in order loses nothing of a build either
-    yield* Effect.onInterrupt(catchUp, () => Effect.ignore(fold.save))
+    // what ends in order, or by a failure of the event store, loses nothing
+    yield* Effect.onError(catchUp, () => Effect.ignore(fold.save))
     // while counting waits: what readers see must not go back
     yield* turn(Effect.gen(function*() {
       for (;;) {
@@ -340,6 +341,7 @@ export const make = Effect.fnUntraced(function*(
     let isOwnBuild = false
     let retryAt: number | undefined
     let retry = firstRetry
+    let failedAt = 0
     let failures = 0
 
     const startBuild = (resume: WritableGeneration | undefined) =>
@@ -387,6 +389,13 @@ export const make = Effect.fnUntraced(function*(
       tellWatchers()
       if (!isOwnBuild) return yield* claim.discard("building")
       // one that is due is gone on with, ever more seldom
+      // what got on does not pay for what failed before
+      const reached = (yield* Effect.flatMap(
+        claim.building,
+        (generation) => generation?.checkpoint ?? Effect.undefined
+      ))?.position ?? 0
+      if (reached > failedAt) retry = firstRetry
+      failedAt = reached
       retryAt = elapsed() + retry
       retry = Math.min(longestRetry, retry * 2)
     })

@@ -94,7 +94,7 @@ export const patches: Patches = {
   // building
   "projection-swaps-too-early": {
     file: runner,
-    find: `    yield* Effect.onInterrupt(catchUp, () => Effect.ignore(fold.save))
+    find: `    yield* Effect.onError(catchUp, () => Effect.ignore(fold.save))
     // while counting waits: what readers see must not go back
     yield* turn(Effect.gen(function*() {
       for (;;) {
@@ -157,7 +157,7 @@ export const patches: Patches = {
   },
   "projection-hides-why": {
     file: runner,
-    find: "yield* note({ position: why.position, problem: String(why.cause) })",
+    find: "yield* note({ position: why.position, problem: text.ofCause(why.cause) })",
     replace: "yield* note(undefined)"
   },
   "projection-stops-for-good": {
