@@ -190,8 +190,8 @@ export const make = Effect.fnUntraced(function*(definition: Definition, generati
   }
 
   /**
-   * Applies events in order, and says how many; stops when it is time, and at one that throws, of which nothing is kept. At least one
-   * is applied.
+   * Applies events in order, and says how many; stops when it is time (seven are applied at least, if there are so many), and at one that
+   * throws, of which nothing is kept.
    */
   const count = (events: ReadonlyArray<Prepared>): number | Failure => {
     const next: Array<unknown> = []
