@@ -550,7 +550,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     let end: Ledger.Cursor
     if (sealAt !== undefined && link.number === sealAt.segment) {
       end = sealAt
-      if (durability === "os") yield* syncSegment(link.number)
+      if (link.header.durability === "os") yield* secure(link.number, link.start, end.end, file)
     } else {
       const tail = yield* tailOf(link, base.confirmed, cursor)
       end = tail.valid
@@ -564,18 +564,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
           }: ${left} bytes behind byte ${end.end} are left out, of a commit that was in flight when its writer stopped`
         )
       }
-      // 3. The same bytes again: a page that a failed sync left looking clean becomes dirty. Then they are durable.
-      const from = base.confirmed ? tail.confirmed.end : 0
-      yield* Effect.scoped(Effect.gen(function*() {
-        const older = yield* storage.openWritable(pathOf(link.number)).pipe(
-          Effect.tapError(() => storage.protect(pathOf(link.number), false).pipe(Effect.ignore)),
-          Effect.retry({ times: 1, while: (error) => error.reason === "Permission" })
-        )
-        // Whether it is this store's: the new segment was still in place after the older one was opened.
-        if (!(yield* file.isCurrent)) return yield* goneOr("begin")
-        if (end.end > from) yield* older.write(from, yield* older.read(from, end.end - from))
-        yield* older.sync
-      }))
+      // 3. Without syncs nothing but the header is known to be durable.
+      const from = !base.confirmed ? 0 : link.header.durability === "os" ? link.start : tail.confirmed.end
+      yield* secure(link.number, from, end.end, file)
     }
     // 4.
     yield* storage.syncDirectory(folder)
@@ -611,8 +602,28 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     return start
   })
 
-  const syncSegment = (segment: number) =>
-    Effect.scoped(Effect.flatMap(storage.openWritable(pathOf(segment)), (file) => file.sync))
+  /**
+   * Makes bytes of an older segment durable. They are written again in place, the same ones: a page that a failed sync left looking
+   * clean becomes dirty, whoever's sync that was. `next`: the segment that is being begun.
+   */
+  const secure = Effect.fnUntraced(
+    function*(segment: number, from: number, to: number, next: File) {
+      const file = yield* storage.openWritable(pathOf(segment)).pipe(
+        Effect.tapError(() => storage.protect(pathOf(segment), false).pipe(Effect.ignore)),
+        Effect.retry({ times: 1, while: (error) => error.reason === "Permission" })
+      )
+      // Whether it is this store's: the new segment was still in place after the older one was opened.
+      if (!(yield* next.isCurrent)) return yield* goneOr("begin")
+      for (let at = from; at < to;) {
+        const bytes = yield* file.read(at, Math.min(chunkBytes, to - at))
+        if (bytes.length === 0) break
+        yield* file.write(at, bytes)
+        at += bytes.length
+      }
+      yield* file.sync
+    },
+    Effect.scoped
+  )
 
   /** House-keeping in a segment that a confirmed header sealed: cut off what does not exist, so that nobody finds it with `grep`. */
   const tidy = Effect.fnUntraced(function*(segment: number, length: number, next: File) {

@@ -468,9 +468,9 @@ export const make = (options: Options): Storage["Service"] => {
             // With parents it succeeds on a folder that is there, so what is there is none; without it fails on both.
             Effect.catch((failure) => {
               if (codeOf(failure.cause) !== "EEXIST") return Effect.fail(failure)
-              return !parents && fs.lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() === true
-                ? Effect.void
-                : Effect.fail(wrongKind())
+              if (parents) return Effect.fail(wrongKind())
+              return Effect.flatMap(look(folder), (stats) =>
+                stats?.isDirectory() === true ? Effect.void : Effect.fail(wrongKind()))
             })
           )
       }),

@@ -403,7 +403,7 @@ const removeAll = (path: string): Answer<void> => {
     if (node === undefined) return
     const real = `${found[0].root}/${at}`
     if (node.kind === "file") return void unlink(real)
-    for (const name of [...node.entries.keys()]) visit(`${at}/${name}`)
+    for (const name of node.entries.keys()) visit(`${at}/${name}`)
     rmdir(real)
   }
   visit(found[1])

@@ -1,24 +1,40 @@
 /**
- * The whole package with a power loss and a kill before each single system call that changes something: what was promised holds, and
- * the store goes on.
+ * The whole package with a power loss and a kill before each single system call that changes something, and with each call failing in
+ * each of its ways: what was promised holds, and the store goes on.
  *
- * `OPOSSUM_HARNESS=full` looks at more power losses at each call.
+ * `OPOSSUM_HARNESS=full` looks at more power losses at each call, and at each failure.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Harness from "../harness/store.ts"
+import { names, scenarios } from "../harness/storeScenarios.ts"
 
 const isFull = process.env["OPOSSUM_HARNESS"] === "full"
 const timeout = isFull ? 7_200_000 : 240_000
 
 describe("the store survives a crash at each call of", () => {
-  for (const name of Object.keys(Harness.scenarios) as ReadonlyArray<Harness.Name>) {
+  for (const name of names) {
     it.live(name, () =>
       Effect.gen(function*() {
-        const { images, millis, points } = yield* Harness.crash(name, { most: isFull ? 256 : 6 })
+        const { images, millis, points } = yield* Harness.crash(scenarios[name], { most: isFull ? 256 : 6 })
         assert.isAbove(points, 5)
         assert.isAbove(images, points)
         console.log(`${name}: crashes at ${points} calls, ${images} different disks, ${millis} ms`)
+      }), timeout)
+  }
+})
+
+describe("the store survives each call that fails, of", () => {
+  // where projections fail with their store is told in ProjectionRunner.test.ts: it is waited out
+  for (const name of names.filter((name) => name !== "projection")) {
+    it.live(name, () =>
+      Effect.gen(function*() {
+        const { images, millis, runs } = yield* Harness.faults(scenarios[name], {
+          most: isFull ? 16 : 1,
+          every: isFull ? 1 : 40
+        })
+        assert.isAbove(runs, 5)
+        console.log(`${name}: ${runs} failures, ${images} disks, ${millis} ms`)
       }), timeout)
   }
 })

@@ -1,0 +1,243 @@
+/**
+ * What a store goes through while it crashes, or while its calls fail: each step of append, batch, roll-over, take-over, baton, index,
+ * event files, tags, creation, deletion and projections. To add one, add it here: what must hold afterwards is the same for all, and
+ * follows from what the client was told.
+ */
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as EventStore from "../../src/services/EventStore.ts"
+import type * as MountedDisk from "./mountedDisk.ts"
+import type * as Stack from "./stack.ts"
+import { Client, Model, type World } from "./storeClient.ts"
+
+// models
+
+export interface Scenario {
+  readonly options?: Omit<Stack.Options, "root">
+  /** What stands on the disk when it begins: the process that made it was killed, or ended in order. Default: nothing. */
+  readonly before?: (world: World) => Effect.Effect<void, unknown>
+  readonly run: (world: World) => Effect.Effect<void, unknown>
+  /** Whether the projection is looked at as well. */
+  readonly counts?: boolean
+}
+
+const using = <E>(world: World, body: (client: Client) => Generator<Effect.Effect<unknown, E>, void, never>) =>
+  Effect.gen(function*() {
+    const client = yield* Client.open(world)
+    yield* Effect.gen(() => body(client))
+    yield* client.close
+  })
+
+const some = (n: number) => (world: World) =>
+  using(world, function*(client) {
+    for (let i = 0; i < n; i++) yield* client.append(1 + i % 3)
+  })
+
+/** Its process was killed: nothing was given back. */
+const killedAfter = (n: number) => (world: World) =>
+  Effect.gen(function*() {
+    const client = yield* Client.open(world)
+    for (let i = 0; i < n; i++) yield* client.append(1 + i % 2)
+    // kept open: its end is not part of this
+  })
+
+/** The next so many calls that fit become something else. */
+const failing = (
+  world: World,
+  names: ReadonlyArray<MountedDisk.Call["name"]>,
+  path: string,
+  outcomes: ReadonlyArray<MountedDisk.Outcome | undefined>
+) => {
+  const left = [...outcomes]
+  world.outcome = (call) => names.includes(call.name) && call.path.includes(path) ? left.shift() : undefined
+}
+
+const eio = { code: "EIO" } as const
+
+export const scenarios = {
+  "create": {
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.append(1)
+      })
+  },
+  "append": {
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.append(1)
+        yield* client.append(1, (head) => ({ key: "a", ...(head === undefined ? {} : { after: head }) }))
+        // refused: there are such events
+        yield* client.append(1, () => ({ key: "b" }))
+        yield* client.append(1)
+      })
+  },
+  "batch": {
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.append(7)
+        yield* Effect.all([client.append(2), client.append(3), client.append(1)], { concurrency: "unbounded" })
+      })
+  },
+  "segment change": {
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        for (let i = 0; i < 9; i++) yield* client.append(2)
+      })
+  },
+  "take-over": {
+    before: killedAfter(3),
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.append(2)
+      })
+  },
+  "baton": {
+    before: some(1),
+    run: (world) =>
+      Effect.gen(function*() {
+        for (let i = 0; i < 3; i++) yield* some(1)(world)
+      })
+  },
+  "two writers in turn": {
+    before: some(1),
+    run: (world) =>
+      Effect.gen(function*() {
+        const one = yield* Client.open(world)
+        const other = yield* Client.open(world)
+        for (let i = 0; i < 2; i++) {
+          yield* one.append(1)
+          yield* other.append(2, (head) => ({ key: "c", after: head! }))
+        }
+        yield* one.close
+        yield* other.append(1)
+        yield* other.close
+      })
+  },
+  "index run": {
+    before: some(2),
+    run: (world) =>
+      Effect.gen(function*() {
+        yield* using(world, function*(client) {
+          for (let i = 0; i < 8; i++) yield* client.append(2)
+        })
+        yield* some(2)(world)
+      })
+  },
+  "event files": {
+    options: { eventFiles: true, writeProtect: true },
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.append(2)
+        yield* client.mirrored
+        yield* client.addTags("late:1", "b")
+        yield* client.append(1)
+        yield* client.mirrored
+      })
+  },
+  "addTags": {
+    before: some(4),
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.addTags("late:1", "a")
+        yield* client.append(1)
+        yield* client.addTags("late:2", "b")
+        yield* client.append(2)
+      })
+  },
+  "delete": {
+    options: { eventFiles: true },
+    before: some(2),
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.append(1)
+        yield* client.deleteStore
+      })
+  },
+  "delete and make anew": {
+    before: some(2),
+    run: (world) =>
+      Effect.gen(function*() {
+        yield* using(world, function*(client) {
+          yield* client.deleteStore
+        })
+        yield* some(2)(world)
+      })
+  },
+  "without syncs": {
+    options: { durability: "os" },
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        for (let i = 0; i < 9; i++) yield* client.append(2)
+      })
+  },
+  "a sync fails where the history is not synced": {
+    options: { durability: "os" },
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        for (let i = 0; i < 3; i++) yield* client.append(2)
+        failing(world, ["fdatasync"], "ledger/0000000001", [{ ...eio, done: "half" }])
+        for (let i = 0; i < 6; i++) yield* client.append(2)
+      })
+  },
+  "projection": {
+    options: { eventFiles: true },
+    counts: true,
+    before: some(2),
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.counting(Effect.gen(function*() {
+          yield* Model.waitFor(yield* EventStore.head.pipe(Effect.map((head) => head!)))
+          yield* client.append(2)
+          yield* Model.waitFor(yield* EventStore.head.pipe(Effect.map((head) => head!)))
+          yield* Stream.runDrain(Model.rebuild)
+        }))
+      })
+  },
+  "a sync fails": {
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.append(1)
+        failing(world, ["fdatasync"], "ledger/", [{ ...eio, done: "half" }])
+        yield* client.append(2)
+        yield* client.append(1)
+        // and that of the segment in which it is told apart
+        failing(world, ["fdatasync"], "ledger/", [{ ...eio, done: "half" }, { ...eio, done: "half" }])
+        yield* client.append(2)
+        yield* client.append(1)
+      })
+  },
+  "a write fails": {
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.append(1)
+        failing(world, ["write"], "ledger/", [{ ...eio, done: "half" }])
+        yield* client.append(3)
+        yield* client.append(1)
+        failing(world, ["write"], "ledger/", [{ short: true }, { short: true }, { code: "ENOSPC", done: "half" }])
+        yield* client.append(3)
+        yield* client.append(1)
+      })
+  },
+  "names cannot be made": {
+    before: killedAfter(2),
+    run: (world) =>
+      Effect.gen(function*() {
+        failing(world, ["open"], "ledger/0000000002", [{ code: "EMFILE" }, { code: "EACCES" }])
+        const client = yield* Effect.retry(Client.open(world), { times: 3 })
+        // the first of them are refused
+        for (let i = 0; i < 4; i++) yield* client.append(1)
+        yield* client.close
+      })
+  }
+} satisfies { readonly [name: string]: Scenario }
+
+export type Name = keyof typeof scenarios
+export const names = Object.keys(scenarios) as ReadonlyArray<Name>
