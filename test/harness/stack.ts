@@ -27,11 +27,12 @@ export interface Options {
   /** Bytes. Default: 1200, some five events. */
   readonly runBytes?: number
   readonly rebuild?: "never" | "when-needed"
+  /** Default: `synchronous`, so that the same calls come in the same order however busy the machine is. */
   readonly calls?: StorageNode.Options["calls"]
 }
 
 export const layer = (options: Options) => {
-  const { calls, durability, eventFiles = false, readOnly, rebuild, root, writeProtect } = options
+  const { calls = "synchronous", durability, eventFiles = false, readOnly, rebuild, root, writeProtect } = options
   const { runBytes = 1200, segmentSize = 2000 } = options
   return Layer.merge(
     Layer.provide(

@@ -98,16 +98,23 @@ export interface Crashes {
   readonly millis: number
 }
 
-/** Runs a scenario, with a crash before each call that changes something and one at its end; and looks at all that is left. */
-export const crash = (scenario: Scenario, { most, recovery = RealStack, seed = 0, stack = RealStack }: Options) =>
+/**
+ * Runs a scenario, with a crash before each call that changes something (`every`: before one of so many) and one at its end; and looks
+ * at all that is left.
+ */
+export const crash = (
+  scenario: Scenario,
+  { every = 1, most, recovery = RealStack, seed = 0, stack = RealStack }: Options & { readonly every?: number }
+) =>
   Effect.gen(function*() {
     const began = performance.now()
     const images = new Images()
     let points = 0
+    let calls = seed
     let isOn = false
     const strike = (at: string, world: World) => images.take(world, `${at}, the ${++points}th`, most, seed + points)
     const world = makeWorld(scenario.options ?? {}, (call, world) => {
-      if (isOn && call.changes) strike(`before ${call.name} ${call.path}`, world)
+      if (isOn && call.changes && calls++ % every === 0) strike(`before ${call.name} ${call.path}`, world)
     })
     yield* boot(false)
     if (scenario.before !== undefined) yield* scenario.before(world)
@@ -157,13 +164,20 @@ export interface Faults {
   readonly millis: number
 }
 
+export interface FaultOptions {
+  /** One of so many failures is tried. Default: each. */
+  readonly every?: number
+  /** Only these calls fail. Default: all. */
+  readonly of?: MountedDisk.Call["name"] | undefined
+}
+
 /**
  * Runs a scenario again and again, with another call of it failing each time, in each of its ways; `every`: only so many of these.
  * The same process must be able to go on, and so must whoever comes after a crash at the end.
  */
 export const faults = (
   scenario: Scenario,
-  { every = 1, most, recovery = RealStack, seed = 0, stack = RealStack }: Options & { readonly every?: number }
+  { every = 1, most, of, recovery = RealStack, seed = 0, stack = RealStack }: Options & FaultOptions
 ) =>
   Effect.gen(function*() {
     const began = performance.now()
@@ -183,7 +197,7 @@ export const faults = (
     })
     const plan: Array<{ readonly at: number; readonly way: number }> = []
     const calm = yield* play((call, at) => {
-      outcomesOf(call).forEach((_, way) => plan.push({ at, way }))
+      if (of === undefined || of === call.name) outcomesOf(call).forEach((_, way) => plan.push({ at, way }))
       return undefined
     })
     calm.disk.unmount()

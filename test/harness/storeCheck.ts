@@ -325,20 +325,22 @@ export const checkImage = Effect.fnUntraced(function*(
     })
   )
 
-  // once more, without the index
-  const again = disk.processCrash()
-  again.remove(`${store}/indices`)
-  yield* process(
-    stack,
-    again,
-    options,
-    Effect.gen(function*() {
-      const found = yield* readAll
-      if (!isDeepStrictEqual(found, history)) throw violation("the history is another one without the index", found)
-      yield* lookAtIndex(history)
-      yield* lookAtConditions(history, nothing, lossy)
-    })
-  ).pipe(Effect.ensuring(Effect.sync(again.unmount)))
+  // once more, as it is and without the index
+  for (const remove of [[], [`${store}/indices`]]) {
+    const again = disk.processCrash()
+    for (const path of remove) again.remove(path)
+    yield* process(
+      stack,
+      again,
+      options,
+      Effect.gen(function*() {
+        const found = yield* readAll
+        if (!isDeepStrictEqual(found, history)) throw violation("the history is another one at the next start", found)
+        yield* lookAtIndex(history)
+        yield* lookAtConditions(history, nothing, lossy)
+      })
+    ).pipe(Effect.ensuring(Effect.sync(again.unmount)))
+  }
 
   // and after another power loss
   if (options.durability === "os") return

@@ -203,7 +203,8 @@ export class Client {
       const query = Query.tags(`key:${key}`)
       const read = yield* answered(this.provide(EventStore.read(query)))
       if (Exit.isFailure(read)) return
-      const targets = read.value.events.map(({ position }) => position as number)
+      const without = read.value.events.filter(({ tags }) => !(tags as ReadonlyArray<string>).includes(tag))
+      const targets = without.map(({ position }) => position as number)
       const others = world.promises.additions
       const tell = (fate: Fate) =>
         world.promise({ additions: [...others, { tag: tag as string as Tag, targets, fate }] })

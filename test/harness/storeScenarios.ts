@@ -175,14 +175,36 @@ export const scenarios = {
         for (let i = 0; i < 9; i++) yield* client.append(2)
       })
   },
+  "event files without syncs": {
+    options: { durability: "os", eventFiles: true },
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        yield* client.append(2)
+        yield* client.mirrored
+        yield* client.append(1)
+        yield* client.mirrored
+      })
+  },
   "a sync fails where the history is not synced": {
     options: { durability: "os" },
     before: some(1),
     run: (world) =>
       using(world, function*(client) {
-        for (let i = 0; i < 3; i++) yield* client.append(2)
+        // the first sync is that of the segment that is full
         failing(world, ["fdatasync"], "ledger/0000000001", [{ ...eio, done: "half" }])
-        for (let i = 0; i < 6; i++) yield* client.append(2)
+        for (let i = 0; i < 7; i++) yield* client.append(2)
+      })
+  },
+  "slow and asynchronous calls": {
+    options: { calls: "asynchronous", eventFiles: true },
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        world.outcome = ({ name }) => name === "fdatasync" || name === "write" ? { slow: 1 } : undefined
+        const appends = [client.append(2), client.append(1, () => ({ key: "a" })), client.append(3)]
+        yield* Effect.all([...appends, client.mirrored], { concurrency: "unbounded" })
+        yield* Effect.all([client.append(1), client.addTags("late:1", "c")], { concurrency: "unbounded" })
       })
   },
   "projection": {
@@ -241,3 +263,75 @@ export const scenarios = {
 
 export type Name = keyof typeof scenarios
 export const names = Object.keys(scenarios) as ReadonlyArray<Name>
+
+// long histories
+
+/** Mulberry32: the same numbers for the same seed. */
+const numbersFrom = (seed: number) => {
+  let state = seed | 0
+  return (below: number): number => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return Math.floor(((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296 * below)
+  }
+}
+
+const codes = ["EIO", "ENOSPC", "EACCES", "EMFILE", "EROFS"] as const
+const breakable = ["write", "fdatasync", "fsync", "open", "rename", "mkdir", "lstat", "read"] as const
+
+/** Any steps one after another, by one client and sometimes two, with a call that fails now and then. */
+export const random = (seed: number, steps: number): Scenario => {
+  const draw = numbersFrom(seed)
+  const eventFiles = draw(2) === 0
+  const durability = draw(4) === 0 ? "os" : "sync"
+  return {
+    options: { eventFiles, durability, writeProtect: draw(2) === 0, segmentSize: 1000 + draw(4000) },
+    run: (world) =>
+      Effect.gen(function*() {
+        let clients = [yield* Client.open(world)]
+        const anyone = () => clients[draw(clients.length)]!
+        const key = () => ["a", "b", "c"][draw(3)]!
+        for (let step = 0; step < steps; step++) {
+          switch (draw(12)) {
+            case 0:
+              yield* anyone().append(1, () => ({ key: key() }))
+              break
+            case 1:
+              yield* Effect.all(Array.from({ length: 2 + draw(3) }, () => anyone().append(1 + draw(3))), {
+                concurrency: "unbounded"
+              })
+              break
+            case 2:
+              yield* anyone().addTags(draw(2) === 0 ? "late:1" : "late:2", key())
+              break
+            case 3:
+              for (const client of clients) yield* client.close
+              clients = [yield* Client.open(world)]
+              break
+            case 4:
+              if (clients.length < 2) clients.push(yield* Client.open(world))
+              break
+            case 5:
+              if (eventFiles) yield* anyone().mirrored
+              break
+            case 6: {
+              const done = (["nothing", "half", "all"] as const)[draw(3)]!
+              let left = 1 + draw(2)
+              const outcome = { code: codes[draw(codes.length)]!, done }
+              const name = breakable[draw(breakable.length)]!
+              world.outcome = (call) => call.name === name && left-- > 0 ? outcome : undefined
+              break
+            }
+            case 7:
+              yield* anyone().append(1, (head) => ({ key: key(), ...(head === undefined ? {} : { after: head }) }))
+              break
+            default:
+              yield* anyone().append(1 + draw(4))
+          }
+        }
+        world.outcome = undefined
+        for (const client of clients) yield* client.close
+      })
+  }
+}

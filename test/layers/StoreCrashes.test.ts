@@ -7,7 +7,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Harness from "../harness/store.ts"
-import { names, scenarios } from "../harness/storeScenarios.ts"
+import { names, random, scenarios } from "../harness/storeScenarios.ts"
 
 const isFull = process.env["OPOSSUM_HARNESS"] === "full"
 const timeout = isFull ? 7_200_000 : 240_000
@@ -33,8 +33,25 @@ describe("the store survives each call that fails, of", () => {
           most: isFull ? 16 : 1,
           every: isFull ? 1 : 40
         })
-        assert.isAbove(runs, 5)
+        assert.isAbove(runs, 3)
         console.log(`${name}: ${runs} failures, ${images} disks, ${millis} ms`)
       }), timeout)
   }
+})
+
+describe("the store survives crashes and failures in long histories", () => {
+  const first = Number(process.env["OPOSSUM_SEED"] ?? 1)
+  it.live(`from the seed ${first} on`, () =>
+    Effect.gen(function*() {
+      let points = 0
+      let images = 0
+      for (let seed = first; seed < first + (isFull ? 400 : 8); seed++) {
+        const found = yield* Harness.crash(random(seed, 40), { most: 3, every: 11, seed }).pipe(
+          Effect.tapCause(() => Effect.logError(`OPOSSUM_SEED=${seed}`))
+        )
+        points += found.points
+        images += found.images
+      }
+      console.log(`long histories: crashes at ${points} calls, ${images} different disks`)
+    }), timeout)
 })

@@ -180,9 +180,17 @@ export const make = (
       yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })
     })
 
-    const write = Effect.fnUntraced(function*(record: Record, modified: number, isMending: boolean) {
+    /** `isAgain`: there may be files of before, whatever they hold. */
+    const write = Effect.fnUntraced(function*(
+      record: Record,
+      modified: number,
+      isMending: boolean,
+      isAgain: boolean
+    ) {
       if (record.kind === "event") {
         const path = `${root}/${fileOf(record.position)}.json`
+        // of an addition that the history does not hold any more; one that it holds comes later
+        if (isAgain) yield* storage.remove(`${root}/${fileOf(record.position)}.tags.json`)
         return yield* put(path, eventJson(record), { isMending, modified, readOnly: options.writeProtect })
       }
       for (const { position } of record.targets) {
@@ -200,6 +208,26 @@ export const make = (
       }
     })
 
+    /**
+     * Files of events that are none: without syncs a power loss can take the newest events and leave their files, and a store can be set
+     * back to an older copy.
+     */
+    const removeBeyond = Effect.fnUntraced(function*(head: number) {
+      const last = folderOf(head)
+      for (const { kind, name } of yield* storage.list(root)) {
+        if (kind !== "directory" || !/^\d{7,}$/.test(name) || Number(name) < Number(last)) continue
+        if (Number(name) > Number(last)) {
+          yield* storage.remove(`${root}/${name}`)
+          continue
+        }
+        for (const file of yield* storage.list(`${root}/${name}`)) {
+          if (/^\d{10,}\.(tags\.)?json$/.test(file.name) && parseInt(file.name, 10) > head) {
+            yield* storage.remove(`${root}/${name}/${file.name}`)
+          }
+        }
+      }
+    })
+
     /** Makes the missing files, as long as there are any. */
     const followLedger = Effect.gen(function*() {
       // of a store that is there: one that was deleted is not revived
@@ -211,8 +239,11 @@ export const make = (
       const begin = yield* whereToBegin
       yield* removeLeftOvers(root)
       yield* removeLeftOvers(`${root}/${folderOf((begin.cursor?.position ?? 0) + 1)}`)
+      yield* removeBeyond(history.known().position)
       const scan = yield* ledger.scan(begin.cursor)
       const { mend } = begin
+      // from the beginning on, as there is no checkpoint that fits: what was there before is not known
+      const unknown = begin.cursor === undefined ? history.known().position : 0
       let { since } = begin
       let cursor = begin.cursor
       let folder = ""
@@ -251,7 +282,8 @@ export const make = (
                 yield* history.catchUp
                 yield* storage.makeDirectory(`${root}/${folder = next}`, { parents: false })
               }
-              yield* write(record, commit.time, commit.last <= mend)
+              const isMending = commit.last <= mend
+              yield* write(record, commit.time, isMending, isMending || record.position <= unknown)
               if (++made % filesPerTurn === 0) yield* giveWay
             }
           }

@@ -45,14 +45,13 @@ export const patches: Patches = {
   },
   "ledger-no-sync-of-old": {
     file,
-    find: `        if (end.end > from) yield* older.write(from, yield* older.read(from, end.end - from))
-        yield* older.sync\n`,
+    find: `      yield* secure(link.number, from, end.end, file)\n`,
     replace: ""
   },
   "ledger-adopts-from-the-cache": {
     file,
-    find: `        if (end.end > from) yield* older.write(from, yield* older.read(from, end.end - from))\n`,
-    replace: ""
+    find: `      for (let at = from; at < to;) {\n`,
+    replace: `      for (let at = to; at < to;) {\n`
   },
   "ledger-no-dir-sync": {
     file,

@@ -1,0 +1,100 @@
+/** The store's layers, weakened: see `test/layers/StoreCrashMutants.test.ts`. Weakenings of the protocol itself are in `ledgerProtocol.ts`. */
+import type { Patches } from "../mutants.ts"
+
+const ledger = "src/layers/LedgerLive.ts"
+const node = "src/layers/StorageNode.ts"
+const index = "src/layers/IndexLive.ts"
+
+export const patches: Patches = {
+  "crashes-control": { file: node, find: "Storage in the files below a folder, by Node.", replace: "Storage" },
+
+  // files
+  "crashes-data-not-synced": { file: node, find: `sync: use("sync", () => sync(fd)),`, replace: "sync: Effect.void," },
+  "crashes-folders-not-synced": {
+    file: node,
+    find: `syncDirectory: (path) => call("syncDirectory", path, () => syncFolder(absoluteFolder(path))),`,
+    replace: "syncDirectory: () => Effect.void,"
+  },
+  "crashes-documents-not-synced": {
+    file: node,
+    find: `          if (durable) yield* syncingDocuments(() => fs.fsyncSync(fd), (done) => fs.fsync(fd, done))\n`,
+    replace: ""
+  },
+  "crashes-short-writes-believed": {
+    file: node,
+    find: "    written += count\n",
+    replace: "    written = bytes.length\n"
+  },
+  "crashes-looks-throw": {
+    file: node,
+    find: `return Effect.flatMap(look(folder), (stats) =>
+                stats?.isDirectory() === true ? Effect.void : Effect.fail(wrongKind()))`,
+    replace: `return fs.lstatSync(folder).isDirectory() ? Effect.void : Effect.fail(wrongKind())`
+  },
+
+  // the journal
+  /** The mark comes with the group, before it is durable: readers and the next process believe it. */
+  "crashes-confirmed-before-durable": {
+    file: ledger,
+    find: `Effect.andThen(file.write(before.end + 1, group.bytes), durability === "sync" ? file.sync : Effect.void)`,
+    replace:
+      `Effect.andThen(Effect.andThen(file.write(before.end + 1, group.bytes), file.write(last.end, Format.confirmMark)), durability === "sync" ? file.sync : Effect.void)`
+  },
+  /** The right to write is given away while a group is on its way. */
+  "crashes-gives-way-early": {
+    file: ledger,
+    find: `    // 1. write, 2. sync. If one fails`,
+    replace: `    yield* Effect.scoped(storage.createFile(batonOf(number))).pipe(Effect.ignore)
+    // 1. write, 2. sync. If one fails`
+  },
+  "crashes-unsynced-sealed-from-the-cache": {
+    file: ledger,
+    find: `const from = !base.confirmed ? 0 : link.header.durability === "os" ? link.start : tail.confirmed.end`,
+    replace: `const from = base.confirmed ? tail.confirmed.end : 0`
+  },
+
+  // the index
+  "crashes-index-trusted": {
+    file: index,
+    find: `header !== undefined && (yield* ledger.holds(header.cursor!)) ? header : undefined`,
+    replace: `header`
+  },
+  "crashes-index-lacks-a-posting": {
+    file: "src/layers/internal/indexFormat.ts",
+    find: `      for (const position of list) {
+        postings.varint(position - previous)
+        previous = position
+      }`,
+    replace: `      for (const position of list.slice(0, -1)) {
+        postings.varint(position - previous)
+        previous = position
+      }
+      postings.varint(0)`
+  },
+
+  // event files
+  "crashes-files-not-made-again": {
+    file: "src/layers/internal/EventFiles.ts",
+    find: `if (boot !== "" && found.boot === boot) return`,
+    replace: `if (boot !== "") return`
+  },
+  "crashes-half-files-kept": {
+    file: "src/layers/internal/EventFiles.ts",
+    find: `      yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })`,
+    replace: `      if (yield* storage.exists(path)) return
+      yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })`
+  },
+
+  "crashes-files-beyond-kept": {
+    file: "src/layers/internal/EventFiles.ts",
+    find: `      yield* removeBeyond(history.known().position)\n`,
+    replace: ""
+  },
+
+  // reading
+  "crashes-head-after-the-events": {
+    file: "src/layers/EventStoreLive.ts",
+    find: `({ events, isCut }) => ({ events, head, isCut })`,
+    replace: `({ events, isCut }) => ({ events, head: History.toHead(history.known()), isCut })`
+  }
+}
