@@ -36,6 +36,7 @@ import {
 import { type File, Storage, type WritableFile } from "../../src/services/Storage.ts"
 import * as LockGranted from "../../src/testing/LockGranted.ts"
 import * as StorageSimulated from "../../src/testing/StorageSimulated.ts"
+import * as Medium from "./medium.ts"
 import * as Tally from "./projectionsTally.ts"
 
 // models
@@ -324,7 +325,7 @@ const lastBuild = 99
  * stays after another power loss.
  */
 export const checkImage = Effect.fnUntraced(function*(
-  image: StorageSimulated.StorageSimulated,
+  image: Medium.Medium,
   { builds, head }: Promises,
   crash: Crash,
   recovery: Implementation
@@ -569,35 +570,39 @@ export interface CrashOptions {
   readonly most: number
   /** No crash: only the end is looked at. */
   readonly isCalm?: boolean
+  /** Where a crash may come: between calls of `Storage`, or between those that Node makes for them. Default: `storage`. */
+  readonly medium?: Medium.Kind
 }
 
 /** Runs a scenario, with a crash before each call and one at its end; and looks at all that is left. */
-export const crash = (name: Name, { implementation = real, isCalm = false, most, recovery = real }: CrashOptions) =>
+export const crash = (
+  name: Name,
+  { implementation = real, isCalm = false, medium = "storage", most, recovery = real }: CrashOptions
+) =>
   Effect.gen(function*() {
     const began = performance.now()
     const promises: { current: Promises } = { current: { head: 0, builds: {} } }
     const images = new Map<
       string,
-      { readonly image: StorageSimulated.StorageSimulated; readonly promises: Promises; readonly crash: Crash }
+      { readonly image: Medium.Medium; readonly promises: Promises; readonly crash: Crash }
     >()
     let points = 0
     let isOn = false
-    const add = (image: StorageSimulated.StorageSimulated, crash: Crash) => {
+    const add = (image: Medium.Medium, crash: Crash) => {
       const key = `${crash} ${image.fingerprint()} ${JSON.stringify(promises.current)}`
-      if (!images.has(key)) images.set(key, { image, promises: promises.current, crash })
+      if (images.has(key)) image.forget()
+      else images.set(key, { image, promises: promises.current, crash })
     }
     const strike = () => {
       points++
       add(disk.processCrash(), "kill")
       for (const image of disk.crashImages({ max: most, seed: points })) add(image, "power loss")
     }
-    const disk: StorageSimulated.StorageSimulated = StorageSimulated.make({
-      onCall: () => {
-        if (!isOn) return
-        isOn = false
-        strike()
-        isOn = true
-      }
+    const disk: Medium.Medium = Medium.make(medium, () => {
+      if (!isOn) return
+      isOn = false
+      strike()
+      isOn = true
     })
     yield* Effect.scoped(Effect.gen(function*() {
       const worker = new Worker(yield* start(disk.layer, implementation), implementation, promises)
@@ -618,7 +623,10 @@ export const crash = (name: Name, { implementation = real, isCalm = false, most,
       strike()
     }))
     isOn = false
-    for (const { crash, image, promises } of images.values()) yield* checkImage(image, promises, crash, recovery)
+    for (const { crash, image, promises } of images.values()) {
+      yield* checkImage(image, promises, crash, recovery).pipe(Effect.ensuring(Effect.sync(image.forget)))
+    }
+    disk.forget()
     const report: Crashes = { points, images: images.size, millis: Math.round(performance.now() - began) }
     return report
   }).pipe(quiet)

@@ -7,6 +7,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as ProjectionStoreFiles from "../../src/layers/ProjectionStoreFiles.ts"
+import type * as Medium from "../harness/medium.ts"
 import * as Harness from "../harness/projections.ts"
 import { mutant } from "../support/mutants.ts"
 
@@ -21,16 +22,22 @@ const smallLogs = Effect.map(
   (files): Harness.Implementation => ({ ...Harness.real, files })
 )
 
-const crashes = (name: Harness.Name, most: number, implementation = Effect.succeed(Harness.real)) =>
-  it.live(`${name}`, () =>
+const crashes = (
+  name: Harness.Name,
+  most: number,
+  implementation = Effect.succeed(Harness.real),
+  medium: Medium.Kind = "storage"
+) =>
+  it.live(`${name}${medium === "storage" ? "" : `, between ${medium}`}`, () =>
     Effect.gen(function*() {
       const { images, millis, points } = yield* Harness.crash(name, {
         implementation: yield* implementation,
+        medium,
         most: isFull ? most * 16 : most
       })
       assert.isAbove(points, 10)
       assert.isAbove(images, points)
-      console.log(`${name}: crashes at ${points} calls, ${images} different disks, ${millis} ms`)
+      console.log(`${name}, ${medium}: crashes at ${points} calls, ${images} different disks, ${millis} ms`)
     }), timeout)
 
 describe("states and checkpoint survive a crash at each call of", () => {
@@ -41,6 +48,10 @@ describe("states and checkpoint survive a crash at each call of", () => {
   crashes("discard", 8)
   crashes("an event that fails", 8)
   crashes("small compaction", 4, smallLogs)
+
+  // the same over the real StorageNode
+  for (const name of ["save", "rebuild", "swap", "discard"] as const) crashes(name, 4, undefined, "system calls")
+  crashes("small compaction", 2, smallLogs, "system calls")
 })
 
 describe("of two that have the claim at once each event is counted once, whenever the other takes over during", () => {
