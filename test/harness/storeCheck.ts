@@ -13,6 +13,7 @@ import type * as Event from "../../src/Event.ts"
 import * as Host from "../../src/layers/internal/host.ts"
 import type { Position } from "../../src/Position.ts"
 import * as Query from "../../src/Query.ts"
+import * as Decision from "../../src/services/Decision.ts"
 import * as EventStore from "../../src/services/EventStore.ts"
 import { EventStoreMaintenance } from "../../src/services/EventStoreMaintenance.ts"
 import { Ledger } from "../../src/services/Ledger.ts"
@@ -34,6 +35,7 @@ import {
   type Stack,
   store,
   type Stored,
+  Sum,
   Violation,
   violation
 } from "./storeClient.ts"
@@ -100,18 +102,17 @@ const compare = (history: ReadonlyArray<Stored>, promises: Promises, lossy: bool
   }
 }
 
+type Additions = ReadonlyArray<
+  { readonly targets: ReadonlyArray<{ readonly position: number; readonly tags: ReadonlyArray<string> }> }
+>
+
 /** The records of the journal itself, which no index helps to find: no hole, and nothing but events and additions of tags. */
 const lookAtJournal = (history: ReadonlyArray<Stored>) =>
   Effect.gen(function*() {
     const ledger = yield* Ledger
     const scan = yield* ledger.scan(undefined)
     const events: Array<number> = []
-    const additions: Array<
-      {
-        readonly position: number
-        readonly targets: ReadonlyArray<{ readonly tags: ReadonlyArray<string>; readonly position: number }>
-      }
-    > = []
+    const additions: Array<Additions[number]> = []
     let position = 0
     for (;;) {
       const commits = yield* scan.next
@@ -180,23 +181,25 @@ const lookAtConditions = (history: ReadonlyArray<Stored>, promises: Promises, lo
     if (!lossy) { for (const { after, key } of promises.conflicts) yield* mustFail(Query.tags(`key:${key}`), after) }
   })
 
+/** Each record of added tags is one that somebody asked for, whole; what was acknowledged is there, and shows. */
 const lookAtTags = (
   history: ReadonlyArray<Stored>,
-  additions: ReadonlyArray<{ readonly targets: ReadonlyArray<{ readonly position: number }> }>,
+  additions: Additions,
   promises: Promises,
   lossy: boolean
 ): void => {
-  const byPosition = new Map(history.map((stored) => [stored.position, stored]))
-  for (const { fate, tag, targets } of promises.additions) {
-    const has = targets.filter((position) => byPosition.get(position)?.tags.includes(tag))
-    if (fate === "acked" && !lossy && has.length < targets.length) {
-      throw violation("added tags are lost", [tag, has, targets])
-    }
-    if (has.length > 0 && has.length < targets.length) {
-      throw violation("half of an addition is there", [tag, has, targets])
-    }
+  const asked = new Set(promises.additions.map(({ tag, targets }) => `${tag} ${targets}`))
+  const found = new Set(additions.map(({ targets }) => `${targets[0]?.tags} ${targets.map((it) => it.position)}`))
+  for (const addition of found) {
+    if (!asked.has(addition)) throw violation("tags were added that nobody asked for, or half of them", addition)
   }
-  if (additions.length > promises.additions.length) throw violation("there are additions that nobody made", additions)
+  const tagsAt = new Map(history.map(({ position, tags }) => [position, tags]))
+  for (const { fate, tag, targets } of promises.additions) {
+    if (targets.length === 0) continue
+    const isThere = found.has(`${tag} ${targets}`)
+    if (fate === "acked" && !isThere && !lossy) throw violation("added tags are lost", [tag, targets])
+    if (isThere && !targets.every((at) => tagsAt.get(at)?.includes(tag))) throw violation("added tags do not show", tag)
+  }
 }
 
 const lookAtFiles = (disk: MountedDisk.MountedDisk, history: ReadonlyArray<Stored>) =>
@@ -251,6 +254,17 @@ const lookAtProjection = Effect.gen(function*() {
   )
 })
 
+/** With whatever is left of its snapshots. */
+const lookAtModel = (history: ReadonlyArray<Stored>) =>
+  Effect.gen(function*() {
+    const { state } = yield* Decision.build(Sum)
+    const folded = history.filter(matches(["Put"], ["key:a"])).map(({ event }) => (event as { readonly n: number }).n)
+    const wanted = { count: folded.length, sum: folded.reduce((sum, n) => sum + n, 0) }
+    if (!isDeepStrictEqual({ ...state }, wanted)) {
+      throw violation("a decision rests on another history", [state, wanted])
+    }
+  })
+
 let boots = 0
 /** A power loss is followed by another start of the machine, which is how what was not synced is known to be uncertain. */
 export const boot = (isNew: boolean) =>
@@ -300,6 +314,7 @@ export const checkImage = Effect.fnUntraced(function*(
       lookAtTags(history, additions, promised, lossy)
       yield* lookAtIndex(history)
       yield* lookAtConditions(history, promised, lossy)
+      if (scenario.decides === true) yield* lookAtModel(history)
       const told = yield* EventStore.head
       if ((told ?? 0) !== head) throw violation("the head is not the last record", [told, head])
       const { positions } = yield* EventStore.append(probe, { failIfEventsMatch: Query.tags("key:never"), after: told })
@@ -321,6 +336,7 @@ export const checkImage = Effect.fnUntraced(function*(
       const end = yield* readAll
       if (options.eventFiles === true) yield* lookAtFiles(disk, end)
       if (scenario.counts === true) yield* lookAtProjection
+      if (scenario.decides === true) yield* lookAtModel(end)
       return end
     })
   )

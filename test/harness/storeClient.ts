@@ -8,10 +8,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as DecisionModel from "../../src/DecisionModel.ts"
 import * as Event from "../../src/Event.ts"
 import type { Position } from "../../src/Position.ts"
 import * as Query from "../../src/Query.ts"
+import * as Decision from "../../src/services/Decision.ts"
 import * as EventStore from "../../src/services/EventStore.ts"
 import { EventStoreAdmin } from "../../src/services/EventStoreAdmin.ts"
 import { EventStoreMaintenance } from "../../src/services/EventStoreMaintenance.ts"
@@ -106,6 +109,14 @@ export const toStored = ({ event, metadata, position, tags, type }: Event.Sequen
 })
 
 export const readAll = Effect.map(EventStore.read(Tally.everything), ({ events }) => events.map(toStored))
+
+/** A decision model that is kept after each event. */
+export const Sum = DecisionModel.make({
+  query: Query.of(Tally.Put, { key: "a" }),
+  initial: { count: 0, sum: 0 },
+  apply: { Put: ({ count, sum }, { n }) => ({ count: count + 1, sum: sum + n }) },
+  snapshot: { name: "sum", version: 1, state: Schema.Struct({ count: Schema.Int, sum: Schema.Int }), every: 1 }
+})
 
 // a client, and what it is promised
 
@@ -232,6 +243,11 @@ export class Client {
       const { value } = head
       yield* answered(this.provide(EventStoreMaintenance.use((maintenance) => maintenance.eventFiles.waitFor(value))))
     })
+  }
+
+  /** Lets the model be kept. */
+  get decide() {
+    return answered(this.provide(Decision.build(Sum)))
   }
 
   /** Runs with the projection, which counts meanwhile. */

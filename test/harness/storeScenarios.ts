@@ -19,6 +19,8 @@ export interface Scenario {
   readonly run: (world: World) => Effect.Effect<void, unknown>
   /** Whether the projection is looked at as well. */
   readonly counts?: boolean
+  /** Whether the model is looked at that has snapshots. */
+  readonly decides?: boolean
 }
 
 const using = <E>(world: World, body: (client: Client) => Generator<Effect.Effect<unknown, E>, void, never>) =>
@@ -148,6 +150,19 @@ export const scenarios = {
         yield* client.append(2)
       })
   },
+  "snapshots": {
+    decides: true,
+    before: some(1),
+    run: (world) =>
+      Effect.gen(function*() {
+        for (let i = 0; i < 3; i++) {
+          yield* using(world, function*(client) {
+            yield* client.append(3)
+            yield* client.decide
+          })
+        }
+      })
+  },
   "delete": {
     options: { eventFiles: true },
     before: some(2),
@@ -204,7 +219,7 @@ export const scenarios = {
         world.outcome = ({ name }) => name === "fdatasync" || name === "write" ? { slow: 1 } : undefined
         const appends = [client.append(2), client.append(1, () => ({ key: "a" })), client.append(3)]
         yield* Effect.all([...appends, client.mirrored], { concurrency: "unbounded" })
-        yield* Effect.all([client.append(1), client.addTags("late:1", "c")], { concurrency: "unbounded" })
+        yield* client.addTags("late:1", "c")
       })
   },
   "projection": {
