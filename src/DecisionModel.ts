@@ -36,6 +36,7 @@ import { dual } from "effect/Function"
 import type * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
 import * as Event from "./Event.ts"
+import { isWellFormed } from "./internal/text.ts"
 import * as Query from "./Query.ts"
 
 // models
@@ -185,6 +186,8 @@ const problemOf = (
   const { every = 100, name, version } = snapshot
   return typeof name !== "string" || name === ""
     ? "the snapshot's name must be a text that is not empty"
+    : !isWellFormed(name)
+    ? "the snapshot's name must not have half of a surrogate pair"
     : !Number.isSafeInteger(version) || version < 0
     ? `the snapshot's version must be a whole number of at least 0, not ${String(version)}`
     : !Number.isSafeInteger(every) || every < 1

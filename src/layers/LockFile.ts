@@ -28,6 +28,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { type Held, Holder, Lock, LockTimeout } from "../services/Lock.ts"
 import { StorageError } from "../services/Storage.ts"
+import { type Access, isForGroup, makeFolderSync, modesOf } from "./internal/access.ts"
 import { codeOf, reasonOf } from "./internal/errno.ts"
 import { type Identity, isAlive, thisProcess } from "./internal/host.ts"
 import { Turns } from "./internal/turns.ts"
@@ -37,6 +38,8 @@ import { Turns } from "./internal/turns.ts"
 export interface Options {
   /** The folder below which the locks lie. */
   readonly root: string
+  /** Who may see and change what is made: the user of the process, or the group of the root folder as well. Default: `owner`. */
+  readonly access?: Access | undefined
 }
 
 type Lockfile = Pick<typeof import("proper-lockfile"), "lockSync">
@@ -67,6 +70,8 @@ class Place extends Turns {
   readonly note: string
   readonly queue: string
   readonly target: string
+  /** Of the layer that came last: what is made from now on is made so. */
+  access: Access | undefined
   /** Marks that were first in the queue and let a free lock lie. */
   readonly stuck = new Set<string>()
   /** A lock without a note, seen when a waiter was found dead: it may have died between taking the lock and saying so. */
@@ -87,13 +92,42 @@ class Place extends Turns {
  */
 const places = new Map<string, Place>()
 
-const placeOf = (root: string, name: string): Place => {
-  const given = path.resolve(root, name)
-  const target = path.join(fs.realpathSync.native(path.dirname(given)), path.basename(given))
+const placeOf = ({ access, root }: Options, name: string): Place => {
+  const folders = name.split("/").slice(0, -1)
+  // The root may be a link, or lie below one; nothing below it may.
+  for (let i = 1; i <= folders.length; i++) refuseLink(root, folders.slice(0, i).join("/"))
+  for (const ending of [".lock", ".json", ".queue"]) refuseLink(root, name + ending)
+  const target = path.join(fs.realpathSync.native(path.resolve(root, ...folders)), path.basename(name))
   let place = places.get(target)
   if (place === undefined) places.set(target, place = new Place(target))
+  place.access = access
   return place
 }
+
+/** What is a symbolic link, by its path below the root. */
+class FoundLink extends Error {
+  readonly code = "ELOOP"
+  readonly path: string
+  constructor(path: string) {
+    super(`${path} is a symbolic link`)
+    this.path = path
+  }
+}
+
+const refuseLink = (root: string, below: string): void => {
+  // What fails here fails again where it matters.
+  const stats = statOf(path.resolve(root, below))
+  if (stats?.isSymbolicLink()) throw new FoundLink(below)
+}
+
+const toStorageError = ({ root }: Options, name: string) => (cause: unknown): StorageError =>
+  new StorageError({
+    operation: "lock",
+    path: cause instanceof FoundLink ? cause.path : name,
+    root,
+    reason: reasonOf(cause),
+    cause
+  })
 
 // the note: who holds the lock
 
@@ -109,7 +143,7 @@ const decodeNote = Schema.decodeUnknownOption(Note)
 
 const statOf = (file: string): fs.Stats | undefined => {
   try {
-    return fs.statSync(file, { throwIfNoEntry: false })
+    return fs.lstatSync(file, { throwIfNoEntry: false })
   } catch {
     return undefined
   }
@@ -120,7 +154,7 @@ const readNote = (place: Place): { readonly text: string; readonly holder: typeo
   const folder = statOf(place.folder)
   const note = statOf(place.note)
   // A holder writes the note after it made the folder: an older one was left by somebody before it.
-  if (folder === undefined || note === undefined || note.mtimeMs < folder.birthtimeMs) return undefined
+  if (folder === undefined || !note?.isFile() || note.mtimeMs < folder.birthtimeMs) return undefined
   try {
     const text = fs.readFileSync(place.note, "utf8")
     return Option.getOrUndefined(Option.map(decodeNote(text), (holder) => ({ text, holder })))
@@ -130,10 +164,24 @@ const readNote = (place: Place): { readonly text: string; readonly holder: typeo
   }
 }
 
+/** Makes a file where nothing is. It has its mode before it has its text. */
+const makeFile = (file: string, text: string, access: Access | undefined): void => {
+  const { file: mode } = modesOf(access)
+  const fd = fs.openSync(file, "wx", mode)
+  try {
+    if (isForGroup(access)) fs.fchmodSync(fd, mode)
+    if (text !== "") fs.writeSync(fd, text)
+  } finally {
+    fs.closeSync(fd)
+  }
+}
+
 /** A note is a help for others: the lock is held without it. */
 const writeNote = (place: Place, since: string): void => {
   try {
-    fs.writeFileSync(place.note, `${JSON.stringify({ ...thisProcess, since })}\n`)
+    // One that was left behind may be another user's, who alone may write to it; but anybody may remove it who may have the lock.
+    if (statOf(place.note) !== undefined) fs.unlinkSync(place.note)
+    makeFile(place.note, `${JSON.stringify({ ...thisProcess, since })}\n`, place.access)
   } catch {
     // Those who wait then learn of our end by the missing heartbeat.
   }
@@ -209,12 +257,15 @@ const putMark = (place: Place, arrival: number, timeout: number): string => {
   const deadline = Number.isFinite(timeout) ? Math.ceil(arrival + timeout) : 0
   marks += 1
   const name = [digits(arrival, 13), digits(marks, 6), deadline, pid, started, boot, token, ownHost].join()
-  try {
-    fs.mkdirSync(place.queue)
-  } catch (cause) {
-    if (codeOf(cause) !== "EEXIST") throw cause
+  if (statOf(place.queue) === undefined) {
+    try {
+      makeFolderSync(place.queue, place.access)
+    } catch (cause) {
+      // Somebody else made it, and has its mark in it.
+      if (reasonOf(cause) !== "AlreadyExists") throw cause
+    }
   }
-  fs.writeFileSync(path.join(place.queue, name), "", { flag: "wx" })
+  makeFile(path.join(place.queue, name), "", place.access)
   return name
 }
 
@@ -291,17 +342,21 @@ const isOurs = (folder: string): boolean => {
   return known !== undefined && found !== undefined && found.ino === known.inode && found.birthtimeMs === known.born
 }
 
+/** Who may not have it finds a folder there. Its time is set by its maker alone; whoever may write to the folder above can remove it. */
+const makeLock = (folder: string, access: Access | undefined): void => {
+  const { folder: mode } = modesOf(access)
+  fs.mkdirSync(folder, { mode })
+  if (isForGroup(access)) ignoreErrors(() => fs.chmodSync(folder, mode))
+  const { birthtimeMs, ino } = fs.lstatSync(folder)
+  folders.set(folder, { inode: ino, born: birthtimeMs, beat: performance.now(), isLost: false })
+}
+
 /**
  * The system calls as proper-lockfile makes them. It knows a lock by its path alone, so after a pause it would remove, or keep
  * alive, what meanwhile is another's; and it sets the first heartbeat up to a second ahead.
  */
 const systemCalls = {
-  mkdirSync: (folder: string): void => {
-    fs.mkdirSync(folder)
-    const { birthtimeMs, ino } = fs.statSync(folder)
-    folders.set(folder, { inode: ino, born: birthtimeMs, beat: performance.now(), isLost: false })
-  },
-  statSync: (folder: string): fs.Stats => fs.statSync(folder),
+  statSync: (folder: string): fs.Stats => fs.lstatSync(folder),
   realpathSync: (file: string): string => file,
   utimesSync: (folder: string, _: Date, modified: Date): void => {
     const known = folders.get(folder)
@@ -340,7 +395,7 @@ const take = (lockfile: Lockfile, place: Place, since: () => string): Taken | un
       stale,
       update,
       retries: 0,
-      fs: systemCalls,
+      fs: { ...systemCalls, mkdirSync: (folder: string) => makeLock(folder, place.access) },
       // The default throws, out of a timer: that ends the process.
       onCompromised: () => {
         const known = folders.get(place.folder)
@@ -431,22 +486,19 @@ const isContended = (place: Place): boolean => {
 
 const monotonicMillis = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
-const make = (lockfile: Lockfile, root: string): Lock["Service"] => {
-  const acquire: Lock["Service"]["acquire"] = (name, options) => {
+const make = (lockfile: Lockfile, options: Options): Lock["Service"] => {
+  const acquire: Lock["Service"]["acquire"] = (name, { timeout: given, wait: schedule } = {}) => {
     const step = <A>(f: () => A): Effect.Effect<A, StorageError> =>
-      Effect.try({
-        try: f,
-        catch: (cause) => new StorageError({ operation: "lock", path: name, reason: reasonOf(cause), cause })
-      })
+      Effect.try({ try: f, catch: toStorageError(options, name) })
 
     return Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
       const scope = yield* Scope.Scope
       const clock = yield* Clock.Clock
-      const timeout = Duration.fromInputUnsafe(options?.timeout ?? "5 seconds")
+      const timeout = Duration.fromInputUnsafe(given ?? "5 seconds")
       const millis = Duration.toMillis(timeout)
       const arrival = Date.now()
       const started = monotonicMillis(clock)
-      const place = yield* step(() => placeOf(root, name))
+      const place = yield* step(() => placeOf(options, name))
       let mark: string | undefined
       let isInside = false
 
@@ -461,7 +513,7 @@ const make = (lockfile: Lockfile, root: string): Lock["Service"] => {
           const rest = millis - (monotonicMillis(clock) - started)
           if (rest <= 0) break
           mark ??= yield* step(() => putMark(place, arrival, millis))
-          pause ??= yield* makePause(options?.wait ?? defaultWait, clock)
+          pause ??= yield* makePause(schedule ?? defaultWait, clock)
           if (!(yield* restore(pause(rest)))) break
         }
         return yield* new LockTimeout({
@@ -491,8 +543,8 @@ const make = (lockfile: Lockfile, root: string): Lock["Service"] => {
   }
   const holder: Lock["Service"]["holder"] = (name) =>
     Effect.try({
-      try: () => findHolder(placeOf(root, name)),
-      catch: (cause) => new StorageError({ operation: "lock", path: name, reason: reasonOf(cause), cause })
+      try: () => findHolder(placeOf(options, name)),
+      catch: toStorageError(options, name)
     }).pipe(
       // where there is no folder, nobody holds anything
       Effect.catch((error) => error.reason === "NotFound" ? Effect.succeed(undefined) : Effect.fail(error))
@@ -531,5 +583,5 @@ export const layer = (options: Options): Layer.Layer<Lock> =>
   Layer.effect(
     Lock,
     // proper-lockfile replaces the process' `fs.close`: only who needs it shall load it.
-    Effect.map(Effect.promise(() => import("proper-lockfile")), (lockfile) => make(lockfile, options.root))
+    Effect.map(Effect.promise(() => import("proper-lockfile")), (lockfile) => make(lockfile, options))
   )

@@ -15,6 +15,7 @@ import * as EventStoreLive from "./EventStoreLive.ts"
 import * as IndexLive from "./IndexLive.ts"
 import { toStoreError } from "./internal/History.ts"
 import type { RebuildPolicy } from "./internal/ProjectionRunner.ts"
+import { refuseLinks } from "./internal/StoreFolder.ts"
 import { nameProblem } from "./internal/storeName.ts"
 import * as LedgerLive from "./LedgerLive.ts"
 import * as LockFile from "./LockFile.ts"
@@ -48,6 +49,11 @@ export interface Options {
   readonly rebuild?: RebuildPolicy | undefined
   /** Makes event files, state files and sealed segments of the ledger read-only. Default: `false`. */
   readonly writeProtect?: boolean | undefined
+  /**
+   * Who may see and change what is made: `"owner"`, the user of the process alone; `"group"`, all users of the group of the store's
+   * folder as well. Whatever the umask; nothing that exists is changed. Default: `"owner"`.
+   */
+  readonly access?: "owner" | "group" | undefined
   /** How long an append waits for other processes before it fails with `StoreBusy`. At least 4.5 seconds. Default: 5 seconds. */
   readonly lockTimeout?: Duration.Input | undefined
   /** The bytes at which a segment of the ledger is sealed and the next begun: 64 KiB to 1 GiB. Default: 64 MiB. */
@@ -76,6 +82,7 @@ export class InvalidOption extends Schema.TaggedError<InvalidOption>()("InvalidO
     "stateFiles",
     "rebuild",
     "writeProtect",
+    "access",
     "lockTimeout",
     "segmentSize",
     "readOnly",
@@ -101,7 +108,7 @@ const booleans = ["eventFiles", "stateFiles", "writeProtect", "readOnly", "allow
 
 const check = (options: Options): InvalidOption | undefined => {
   const invalid = (option: InvalidOption["option"], problem: string) => new InvalidOption({ option, problem })
-  const { durability, lockTimeout, rebuild, root, segmentSize, store } = options
+  const { access, durability, lockTimeout, rebuild, root, segmentSize, store } = options
   if (root !== undefined && (typeof root !== "string" || root === "" || root.includes("\0"))) {
     return invalid("root", "must be the path of a folder")
   }
@@ -112,6 +119,9 @@ const check = (options: Options): InvalidOption | undefined => {
   }
   if (rebuild !== undefined && rebuild !== "never" && rebuild !== "when-needed" && rebuild !== "always") {
     return invalid("rebuild", `must be "never", "when-needed" or "always", not ${JSON.stringify(rebuild)}`)
+  }
+  if (access !== undefined && access !== "owner" && access !== "group") {
+    return invalid("access", `must be "owner" or "group", not ${JSON.stringify(access)}`)
   }
   for (const option of booleans) {
     const value = options[option]
@@ -160,11 +170,15 @@ const wire = (
   )
 }
 
+/** What is to be known of a store on a disk before anything is done to it. */
+const inspect = (store: string, medium: Layer.Layer<Storage>): Effect.Effect<void, EventStoreError> =>
+  refuseLinks(store).pipe(Effect.provide(medium), Effect.mapError(toStoreError))
+
 /**
  * The store in `root`/`store` on this machine's disk, made if it is missing. Any number of processes may have it open at once.
  *
- * Fails with `InvalidOption`, which names the option, or with `EventStoreError`: `StoreUnsupported` for a folder that is no store
- * or one of a newer format, `StoreDamaged`, `StoreUnavailable` if the disk refuses.
+ * Fails with `InvalidOption`, which names the option, or with `EventStoreError`: `StoreUnsupported` for a folder that is no store,
+ * one of a newer format, or one that a symbolic link leads out of, `StoreDamaged`, `StoreUnavailable` if the disk refuses.
  *
  * Closing the layer's scope finishes what is being written and gives the store to others at once.
  *
@@ -175,11 +189,13 @@ const wire = (
  * ```
  */
 export const layer = (options: Options): Layer.Layer<Services, OpenError> =>
-  Layer.unwrap(Effect.suspend(() => {
+  Layer.unwrap(Effect.gen(function*() {
     const problem = check(options)
-    if (problem !== undefined) return Effect.fail(problem)
-    const root = options.root ?? "opossum"
-    return Effect.succeed(wire(options, Layer.mergeAll(StorageNode.layer({ root }), LockFile.layer({ root }))))
+    if (problem !== undefined) return yield* problem
+    const given = { root: options.root ?? "opossum", access: options.access }
+    const storage = StorageNode.layer(given)
+    yield* inspect(options.store, storage)
+    return wire(options, Layer.mergeAll(storage, LockFile.layer(given)))
   }))
 
 /**

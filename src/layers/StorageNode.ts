@@ -3,15 +3,26 @@
  *
  * A hop to Node's thread pool costs 15 to 80 microseconds, more than most system calls take on a local disk. So calls are made
  * synchronously as long as they are fast, each kind for itself: see `Pace`. What a call does, and fails with, does not depend on it.
+ *
+ * No symbolic link below the root is followed. Node cannot open a path from a folder that it holds, so each call that takes a path
+ * looks at the folders on the way first; calls on an open file need no look. The root itself may be a link: it is what the user gave.
+ * (This finds links that are there. Somebody who may write to these folders can still put one in between the look and the call.)
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
-import { randomBytes } from "node:crypto"
 import * as fs from "node:fs"
-import { resolve } from "node:path"
-import { type File, Storage, StorageError, type StoragePath, type WritableFile } from "../services/Storage.ts"
+import { dirname, resolve } from "node:path"
+import {
+  type Entry,
+  type File,
+  Storage,
+  StorageError,
+  type StoragePath,
+  type WritableFile
+} from "../services/Storage.ts"
+import { type Access, isForGroup, modesOf, temporaryFor } from "./internal/access.ts"
 import { codeOf, reasonOf } from "./internal/errno.ts"
 import { checkFolderPath, checkPath, checkRange } from "./internal/storageChecks.ts"
 
@@ -25,6 +36,8 @@ export interface Options {
    * keeping the process from doing something else, for more time per call. Default: `adaptive`.
    */
   readonly calls?: "adaptive" | "synchronous" | "asynchronous" | undefined
+  /** Who may see and change what is made: the user of the process, or the group of the root folder as well. Default: `owner`. */
+  readonly access?: Access | undefined
 }
 
 // pace
@@ -67,8 +80,11 @@ type Done<A> = (error: NodeJS.ErrnoException | null, value?: A) => void
 /** What failed, before it is known in which of the service's calls. */
 class Failure {
   readonly cause: unknown
-  constructor(cause: unknown) {
+  /** What it is about, if that is not the path that was given. */
+  readonly path: StoragePath | undefined
+  constructor(cause: unknown, path?: StoragePath) {
     this.cause = cause
+    this.path = path
   }
 }
 
@@ -163,6 +179,40 @@ const lookSync = (path: string): fs.BigIntStats | undefined => {
 const lookAsync = (path: string, done: Done<fs.BigIntStats | undefined>): void =>
   fs.lstat(path, { bigint: true }, (error, stats) => isNothing(error) ? done(null, undefined) : done(error, stats))
 
+/** The folders on the way to a path, the uppermost first. */
+const foldersAbove = (path: StoragePath): Array<StoragePath> => {
+  const folders: Array<StoragePath> = []
+  for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1)) folders.push(path.slice(0, at))
+  return folders
+}
+
+/** The first of these folders that is a link. Behind one that is missing there is nothing to look at. */
+const findLinkSync = (root: string, folders: ReadonlyArray<StoragePath>): StoragePath | undefined => {
+  for (const folder of folders) {
+    const stats = lookSync(`${root}/${folder}`)
+    if (stats === undefined) return undefined
+    if (stats.isSymbolicLink()) return folder
+  }
+  return undefined
+}
+
+const findLinkAsync = (
+  root: string,
+  folders: ReadonlyArray<StoragePath>,
+  done: Done<StoragePath | undefined>
+): void => {
+  const go = (i: number): void => {
+    const folder = folders[i]
+    if (folder === undefined) return done(null)
+    lookAsync(`${root}/${folder}`, (error, stats) => {
+      if (error !== null || stats === undefined) return done(error)
+      if (stats.isSymbolicLink()) return done(null, folder)
+      go(i + 1)
+    })
+  }
+  go(0)
+}
+
 const buffer = (length: number): Uint8Array => {
   // Not zeroed (all that is handed out was read), and not a slice of Node's pool, which it would keep in memory.
   const unsafe = Buffer.allocUnsafeSlow(length)
@@ -176,13 +226,22 @@ const onlyDirectory = fs.constants.O_DIRECTORY ?? 0
 
 const isWindows = process.platform === "win32"
 
-const wrongKind = () => new Failure(Object.assign(new Error("not a file"), { code: "ELOOP" }))
+const withCode = (code: string, message: string) => Object.assign(new Error(message), { code })
+const wrongKind = () => new Failure(withCode("EFTYPE", "it is of another kind"))
+const isLink = (path?: StoragePath) => new Failure(withCode("ELOOP", "it is a symbolic link"), path)
+/** What is there although it is expected to be something else. */
+const notExpected = (stats: fs.BigIntStats) => stats.isSymbolicLink() ? isLink() : wrongKind()
+
+/** Where a file system knows no hard links. */
+const hasNoLinks = new Set<string | undefined>(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"])
 
 // constructors
 
 /** The service over the files below `root`. */
 export const make = (options: Options): Storage["Service"] => {
   const root = resolve(options.root)
+  const modes = modesOf(options.access)
+  const forGroup = isForGroup(options.access)
   const absolute = (path: StoragePath): string => {
     checkPath(path)
     return `${root}/${path}`
@@ -208,10 +267,12 @@ export const make = (options: Options): Storage["Service"] => {
   const replacing = step()
   const changing = step()
   const making = step()
+  const linking = step()
+  const walking = step()
   const listing = step()
 
   const openPath = (path: string, flags: number) =>
-    opening(() => fs.openSync(path, flags, 0o600), (done) => fs.open(path, flags, 0o600, done))
+    opening(() => fs.openSync(path, flags, modes.file), (done) => fs.open(path, flags, modes.file, done))
   const stat = (fd: number) =>
     looking(
       () => fs.fstatSync(fd, { bigint: true }),
@@ -231,6 +292,19 @@ export const make = (options: Options): Storage["Service"] => {
 
   const chmod = (path: string, mode: number) =>
     changing(() => fs.chmodSync(path, mode), (done) => fs.chmod(path, mode, done))
+  const chmodFile = (fd: number, mode: number) =>
+    changing(() => fs.fchmodSync(fd, mode), (done) => fs.fchmod(fd, mode, done))
+
+  /** Fails if one of these folders is a symbolic link. */
+  const haveNoLink = (folders: ReadonlyArray<StoragePath>): Step<void> =>
+    folders.length === 0 ? Effect.void : Effect.flatMap(
+      walking(() => findLinkSync(root, folders), (done) => findLinkAsync(root, folders, done)),
+      (link) => link === undefined ? Effect.void : Effect.fail(isLink(link))
+    )
+  /** What comes after is about something in these folders, whose way there leads through no link. */
+  const inside = <A>(path: StoragePath, body: Step<A>): Step<A> => Effect.andThen(haveNoLink(foldersAbove(path)), body)
+  /** As `inside`, with the folder itself. */
+  const insideFolder = <A>(path: StoragePath, body: Step<A>): Step<A> => path === "" ? body : inside(`${path}/`, body)
 
   /** Never fails: what was written and matters was synced before, and there is nothing to do about it. */
   const close = (fd: number): Effect.Effect<void> =>
@@ -249,8 +323,12 @@ export const make = (options: Options): Storage["Service"] => {
     body: () => Effect.Effect<A, Failure, R>
   ): Effect.Effect<A, StorageError, R> =>
     Effect.uninterruptible(
-      Effect.catch(Effect.suspend(body), ({ cause }) =>
-        Effect.fail(new StorageError({ operation, path, root, reason: reasonOf(cause), cause })))
+      Effect.catch(Effect.suspend(body), (failure) => {
+        const { cause } = failure
+        return Effect.fail(
+          new StorageError({ operation, path: failure.path ?? path, root, reason: reasonOf(cause), cause })
+        )
+      })
     )
 
   interface Opened {
@@ -262,7 +340,7 @@ export const make = (options: Options): Storage["Service"] => {
   const isNoLink = (path: string, flags: number): Step<void> =>
     isWindows && (flags & O_CREAT) === 0
       ? Effect.flatMap(look(path), (named) =>
-        named === undefined || named.isFile() ? Effect.void : Effect.fail(wrongKind()))
+        named === undefined || named.isFile() ? Effect.void : Effect.fail(notExpected(named)))
       : Effect.void
 
   /** Opens what must be a file: neither a link nor a folder nor a pipe. */
@@ -273,18 +351,40 @@ export const make = (options: Options): Storage["Service"] => {
           if (!stats.isFile()) return Effect.fail(wrongKind())
           // The superuser may write to any file; a file that is read-only stays so for him as well.
           if ((flags & O_RDWR) !== 0 && (stats.mode & 0o222n) === 0n) {
-            return Effect.fail(new Failure(Object.assign(new Error("the file is read-only"), { code: "EACCES" })))
+            return Effect.fail(new Failure(withCode("EACCES", "the file is read-only")))
           }
           return Effect.succeed({ fd, stats })
         }),
         () => close(fd)
       ))
 
-  const openScoped = (operation: string, path: StoragePath, flags: number) =>
+  /** Makes a file where nothing is. Its mode is what it shall be before it has its name: who dies in between shuts nobody out. */
+  const makeFile = (target: string): Step<Opened> => {
+    const flags = O_CREAT | O_EXCL | O_RDWR
+    if (!forGroup) return openFile(target, flags)
+    const temporary = temporaryFor(target)
+    return Effect.flatMap(openFile(temporary, flags), (opened) =>
+      chmodFile(opened.fd, modes.file).pipe(
+        Effect.andThen(linking(() => fs.linkSync(temporary, target), (done) => fs.link(temporary, target, done))),
+        Effect.ensuring(Effect.ignore(unlink(temporary))),
+        Effect.as(opened),
+        Effect.tapError(() => close(opened.fd)),
+        Effect.catch((failure) =>
+          hasNoLinks.has(codeOf(failure.cause))
+            ? Effect.tap(openFile(target, flags), ({ fd }) => Effect.ignore(chmodFile(fd, modes.file)))
+            : Effect.fail(failure)
+        )
+      ))
+  }
+
+  const openScoped = (operation: string, path: StoragePath, open: (target: string) => Step<Opened>) =>
     Effect.map(
       Effect.acquireRelease(
         Effect.map(
-          call(operation, path, () => openFile(absolute(path), flags)),
+          call(operation, path, () => {
+            const target = absolute(path)
+            return inside(path, open(target))
+          }),
           (opened) => makeHandle(path, opened)
         ),
         (handle) => handle.close
@@ -381,10 +481,7 @@ export const make = (options: Options): Storage["Service"] => {
   ) =>
     call("replaceDocument", path, () => {
       const target = absolute(path)
-      const folder = folderOf(target)
-      // Cut, so that any name that a file system takes gives one that it takes.
-      const name = target.slice(folder.length + 1, folder.length + 61)
-      const temporary = `${folder}/.${name}.${process.pid}.${randomBytes(6).toString("hex")}.tmp`
+      const temporary = temporaryFor(target)
       // Seconds as a double are exact to a quarter of a microsecond, cut off: so that it never shows as a millisecond less.
       const seconds = ((modified ?? 0) + 0.0005) / 1000
       const fill = (fd: number): Step<void> =>
@@ -396,24 +493,91 @@ export const make = (options: Options): Storage["Service"] => {
               (done) => fs.futimes(fd, seconds, seconds, done)
             )
           }
-          if (readOnly) yield* changing(() => fs.fchmodSync(fd, 0o400), (done) => fs.fchmod(fd, 0o400, done))
+          if (readOnly || forGroup) yield* chmodFile(fd, readOnly ? modes.readOnly : modes.file)
           // The metadata too, so not only the data.
           if (durable) yield* syncingDocuments(() => fs.fsyncSync(fd), (done) => fs.fsync(fd, done))
         })
-      return Effect.gen(function*() {
+      const replace = Effect.gen(function*() {
         const existing = yield* look(target)
-        if (existing !== undefined && !existing.isFile()) return yield* Effect.fail(wrongKind())
+        // A link is replaced, and what it points to stays as it is.
+        if (existing !== undefined && !existing.isFile() && !existing.isSymbolicLink()) {
+          return yield* Effect.fail(wrongKind())
+        }
         const fd = yield* openPath(temporary, O_CREAT | O_EXCL | O_WRONLY | safely)
         yield* Effect.andThen(
           Effect.ensuring(fill(fd), close(fd)),
           // Windows renames nothing onto a read-only file.
           isWindows && existing !== undefined && (existing.mode & 0o200n) === 0n
-            ? Effect.andThen(chmod(target, 0o600), renamePath(temporary, target, replacing))
+            ? Effect.andThen(chmod(target, modes.file), renamePath(temporary, target, replacing))
             : renamePath(temporary, target, existing === undefined ? renaming : replacing)
         ).pipe(Effect.tapError(() => Effect.ignore(unlink(temporary))))
-        if (durable) yield* syncFolder(folder)
+        if (durable) yield* syncFolder(folderOf(target))
       })
+      return inside(path, replace)
     })
+
+  /** Makes the root folder, and those above it. */
+  const makeRoot: Step<void> = Effect.gen(function*() {
+    const make = { recursive: true, mode: modes.folder }
+    const first = yield* making(
+      () => fs.mkdirSync(root, make),
+      (done: Done<string | undefined>) => fs.mkdir(root, make, done)
+    )
+    if (first === undefined || !forGroup) return
+    for (let folder = root; folder.length >= first.length; folder = dirname(folder)) yield* chmod(folder, modes.folder)
+  })
+
+  /** Makes a folder whose folder exists, if there is none. */
+  const makeFolder = (folder: string): Step<void> => {
+    const mkdir = (path: string, mode: number) =>
+      making(() => void fs.mkdirSync(path, { mode }), (done) => fs.mkdir(path, { mode }, (error) => done(error)))
+    const temporary = temporaryFor(folder)
+    const make = forGroup
+      ? Effect.andThen(
+        mkdir(temporary, 0o700),
+        Effect.andThen(chmod(temporary, modes.folder), renamePath(temporary, folder)).pipe(
+          Effect.tapError(() =>
+            Effect.ignore(unlinking(() => fs.rmdirSync(temporary), (done) => fs.rmdir(temporary, done)))
+          )
+        )
+      )
+      : mkdir(folder, modes.folder)
+    const found = Effect.flatMap(look(folder), (stats) =>
+      stats === undefined
+        ? Effect.succeed(false)
+        : stats.isDirectory()
+        ? Effect.succeed(true)
+        : Effect.fail(notExpected(stats)))
+    return Effect.flatMap(forGroup ? found : Effect.succeed(false), (isThere) =>
+      isThere
+        ? Effect.void
+        : Effect.catch(make, (failure) =>
+          // Somebody else made it, perhaps, and put something into it.
+          Effect.flatMap(
+            reasonOf(failure.cause) === "AlreadyExists" || reasonOf(failure.cause) === "WrongKind"
+              ? found
+              : Effect.succeed(false),
+            (isThere) => isThere ? Effect.void : Effect.fail(failure)
+          )))
+  }
+
+  /** A file of somebody else cannot be made writable, but a copy of it can take its place. */
+  const replaceByCopy = Effect.fnUntraced(function*(target: string, from: number, size: number) {
+    const temporary = temporaryFor(target)
+    const fd = yield* openPath(temporary, O_CREAT | O_EXCL | O_WRONLY | safely)
+    const fill = Effect.gen(function*() {
+      yield* chmodFile(fd, modes.file)
+      for (let offset = 0; offset < size; offset += large) {
+        const part = buffer(Math.min(large, size - offset))
+        yield* write(fd, offset, part.subarray(0, yield* read(from, offset, part)))
+      }
+      yield* syncingDocuments(() => fs.fsyncSync(fd), (done) => fs.fsync(fd, done))
+    })
+    yield* Effect.andThen(Effect.ensuring(fill, close(fd)), renamePath(temporary, target, replacing)).pipe(
+      Effect.tapError(() => Effect.ignore(unlink(temporary)))
+    )
+    yield* syncFolder(folderOf(target))
+  })
 
   const toUndefined = (failure: Failure): Step<undefined> =>
     codeOf(failure.cause) === "ENOENT" ? Effect.succeed(undefined) : Effect.fail(failure)
@@ -425,6 +589,7 @@ export const make = (options: Options): Storage["Service"] => {
           const folder = absoluteFolder(path)
           try {
             // A file could be watched as well, but this is about folders.
+            if (path !== "" && findLinkSync(root, foldersAbove(`${path}/`)) !== undefined) throw new Error("a link")
             if (!fs.statSync(folder).isDirectory()) throw new Error("not a folder")
             const watcher = fs.watch(folder, { persistent: false }, () => void Queue.offerUnsafe(queue, undefined))
             watcher.on("error", () => Queue.endUnsafe(queue))
@@ -439,40 +604,37 @@ export const make = (options: Options): Storage["Service"] => {
       ), { bufferSize: 1, strategy: "sliding" })
 
   return {
-    createFile: (path) => openScoped("createFile", path, O_CREAT | O_EXCL | O_RDWR),
+    createFile: (path) => openScoped("createFile", path, makeFile),
     openFile: (path) =>
       Effect.map(
-        openScoped("openFile", path, O_RDONLY),
+        openScoped("openFile", path, (target) => openFile(target, O_RDONLY)),
         (file): File => ({ path, size: file.size, read: file.read, isCurrent: file.isCurrent })
       ),
-    openWritable: (path) => openScoped("openWritable", path, O_RDWR),
+    openWritable: (path) => openScoped("openWritable", path, (target) => openFile(target, O_RDWR)),
     exists: (path) => call("exists", path, () => Effect.map(look(absolute(path)), (stats) => stats !== undefined)),
     claim: (path) =>
       call("claim", path, () => {
         const target = absolute(path)
-        return Effect.flatMap(look(target), (stats) => {
+        const claim = Effect.flatMap(look(target), (stats) => {
           if (stats === undefined) return Effect.succeed(false)
-          if (!stats.isFile()) return Effect.fail(wrongKind())
+          if (!stats.isFile()) return Effect.fail(notExpected(stats))
           return Effect.matchEffect(unlink(target), {
             onFailure: (failure) => Effect.map(toUndefined(failure), () => false),
             onSuccess: () => Effect.succeed(true)
           })
         })
+        return inside(path, claim)
       }),
     makeDirectory: (path, { parents = true } = {}) =>
       call("makeDirectory", path, () => {
         const folder = absoluteFolder(path)
-        const make = { recursive: parents, mode: 0o700 }
-        return making(() => void fs.mkdirSync(folder, make), (done) => fs.mkdir(folder, make, (error) => done(error)))
-          .pipe(
-            // With parents it succeeds on a folder that is there, so what is there is none; without it fails on both.
-            Effect.catch((failure) => {
-              if (codeOf(failure.cause) !== "EEXIST") return Effect.fail(failure)
-              if (parents) return Effect.fail(wrongKind())
-              return Effect.flatMap(look(folder), (stats) =>
-                stats?.isDirectory() === true ? Effect.void : Effect.fail(wrongKind()))
-            })
-          )
+        if (path === "") return parents ? makeRoot : makeFolder(root)
+        if (!parents) return inside(path, makeFolder(folder))
+        const levels = [...foldersAbove(path), path]
+        return makeRoot.pipe(
+          Effect.andThen(haveNoLink(levels)),
+          Effect.andThen(Effect.forEach(levels, (level) => makeFolder(`${root}/${level}`), { discard: true }))
+        )
       }),
     list: (path) =>
       call("list", path, () => {
@@ -481,20 +643,30 @@ export const make = (options: Options): Storage["Service"] => {
           () => fs.readdirSync(folder, { withFileTypes: true }),
           (done) => fs.readdir(folder, { withFileTypes: true }, done)
         ).pipe(
+          (entries) => insideFolder(path, entries),
           Effect.catch(toUndefined),
           Effect.map((entries) =>
             (entries ?? []).map((entry) => ({
               name: entry.name,
-              kind: entry.isFile() ? "file" as const : entry.isDirectory() ? "directory" as const : "other" as const
+              kind: kindOf(entry)
             }))
           )
         )
       }),
-    syncDirectory: (path) => call("syncDirectory", path, () => syncFolder(absoluteFolder(path))),
-    rename: (from, to) => call("rename", from, () => renamePath(absolute(from), absolute(to))),
+    syncDirectory: (path) =>
+      call("syncDirectory", path, () => {
+        const folder = absoluteFolder(path)
+        return insideFolder(path, syncFolder(folder))
+      }),
+    rename: (from, to) =>
+      call("rename", from, () => {
+        const names = [absolute(from), absolute(to)] as const
+        return inside(from, inside(to, renamePath(...names)))
+      }),
     readDocument: (path) =>
-      call("readDocument", path, () =>
-        openFile(absolute(path), O_RDONLY).pipe(
+      call("readDocument", path, () => {
+        const target = absolute(path)
+        return inside(path, openFile(target, O_RDONLY)).pipe(
           Effect.flatMap(({ fd, stats }) => {
             const into = buffer(Number(stats.size))
             return Effect.ensuring(
@@ -503,34 +675,43 @@ export const make = (options: Options): Storage["Service"] => {
             )
           }),
           Effect.catch(toUndefined)
-        )),
+        )
+      }),
     replaceDocument,
     remove: (path) =>
       call("remove", path, () => {
         const target = absolute(path)
-        const remove = { recursive: true, force: true }
-        return Effect.flatMap(look(target), (stats) => {
+        const remove = Effect.flatMap(look(target), (stats) => {
           if (stats === undefined) return Effect.void
           if (!stats.isDirectory() && !isWindows) return Effect.asVoid(Effect.catch(unlink(target), toUndefined))
           // May take long, whatever the calls before it took.
           return Effect.callback<void, Failure>((resume) =>
-            fs.rm(target, remove, (error) => resume(error === null ? Effect.void : Effect.fail(new Failure(error))))
+            fs.rm(target, { recursive: true, force: true }, (error) =>
+              resume(error === null ? Effect.void : Effect.fail(new Failure(error))))
           )
         })
+        return inside(path, remove)
       }),
     protect: (path, readOnly) =>
-      call("protect", path, () =>
-        Effect.flatMap(openFile(absolute(path), O_RDONLY), ({ fd, stats }) => {
+      call("protect", path, () => {
+        const target = absolute(path)
+        const protect = Effect.flatMap(openFile(target, O_RDONLY), ({ fd, stats }) => {
           const mode = Number(stats.mode & 0o777n)
-          const changed = readOnly ? mode & ~0o222 : mode | 0o200
+          const changed = readOnly ? mode & ~0o222 : mode | modes.file & 0o222
+          if (changed === mode) return close(fd)
           return Effect.ensuring(
             // Windows changes it by name only.
-            isWindows
-              ? chmod(absolute(path), changed)
-              : changing(() => fs.fchmodSync(fd, changed), (done) => fs.fchmod(fd, changed, done)),
+            (isWindows ? chmod(target, changed) : chmodFile(fd, changed)).pipe(
+              Effect.catchIf(
+                (failure) => forGroup && !readOnly && codeOf(failure.cause) === "EPERM",
+                () => replaceByCopy(target, fd, Number(stats.size))
+              )
+            ),
             close(fd)
           )
-        })),
+        })
+        return inside(path, protect)
+      }),
     isShared: call(
       "isShared",
       "",
@@ -547,6 +728,9 @@ export const make = (options: Options): Storage["Service"] => {
     watch
   }
 }
+
+const kindOf = (entry: fs.Dirent): Entry["kind"] =>
+  entry.isFile() ? "file" : entry.isDirectory() ? "directory" : entry.isSymbolicLink() ? "link" : "other"
 
 /**
  * File systems that more than one machine may have, or behind which anything may stand, by the number that Linux gives them

@@ -19,7 +19,7 @@ export type StoragePath = string
 /** What a folder holds under a name. */
 export interface Entry {
   readonly name: string
-  readonly kind: "file" | "directory" | "other"
+  readonly kind: "file" | "directory" | "link" | "other"
 }
 
 /** A file that is open for positional reads, while others may write to it. */
@@ -118,6 +118,7 @@ export const Reason = Schema.Literals([
   "DiskFull",
   "TooManyOpenFiles",
   "WrongKind",
+  "SymbolicLink",
   "Io"
 ])
 export type Reason = typeof Reason.Type
@@ -125,11 +126,12 @@ export type Reason = typeof Reason.Type
 const advice: { readonly [R in Reason]: string } = {
   NotFound: "there is no such file or folder",
   AlreadyExists: "it exists already",
-  Permission: "permission denied: check who owns the folder",
+  Permission: "permission denied: check who owns the files and folders, and which modes they have",
   ReadOnly: "the file system is read-only",
   DiskFull: "the disk, or the user's quota, is full",
   TooManyOpenFiles: "too many open files: raise the limit (ulimit -n)",
-  WrongKind: "it is a file where a folder is expected, a folder where a file is, or a symbolic link",
+  WrongKind: "it is a file where a folder is expected, or a folder where a file is",
+  SymbolicLink: "it is a symbolic link, and none is followed: put the file or folder itself in its place",
   Io: "the medium failed"
 }
 

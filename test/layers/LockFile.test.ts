@@ -391,13 +391,14 @@ describe("LockFile", () => {
   it.effect("layers of one process share the lock, by whatever path they came", () =>
     Effect.gen(function*() {
       const root = yield* folder
-      fs.symlinkSync(join(root, "shop"), join(root, "link"))
+      const link = join(yield* folder, "link")
+      fs.symlinkSync(root, link)
       const first = Context.get(yield* Layer.build(Layer.fresh(LockFile.layer({ root }))), Lock)
-      const second = Context.get(yield* Layer.build(Layer.fresh(LockFile.layer({ root }))), Lock)
+      const second = Context.get(yield* Layer.build(Layer.fresh(LockFile.layer({ root: link }))), Lock)
       const scope = yield* Scope.make()
       const held = yield* Scope.provide(first.acquire("shop/writer"), scope)
-      assert.strictEqual((yield* Effect.flip(second.acquire("link/writer", { timeout: 0 })))._tag, "LockTimeout")
-      const waiting = yield* Effect.forkChild(second.acquire("link/writer"), { startImmediately: true })
+      assert.strictEqual((yield* Effect.flip(second.acquire("shop/writer", { timeout: 0 })))._tag, "LockTimeout")
+      const waiting = yield* Effect.forkChild(second.acquire("shop/writer"), { startImmediately: true })
       assert.isTrue(yield* held.isContended)
       yield* Scope.close(scope, Exit.void)
       // No time passes: it was handed over, not found free.

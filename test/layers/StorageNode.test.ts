@@ -164,20 +164,19 @@ describe("StorageNode", () => {
       fs.symlinkSync(outside, join(root, "link"))
       fs.symlinkSync(join(root, "nothing"), join(root, "dangling"))
       for (const path of ["link", "dangling"]) {
-        assert.strictEqual(yield* reasonOf(storage.openFile(path)), "WrongKind")
-        assert.strictEqual(yield* reasonOf(storage.openWritable(path)), "WrongKind")
+        assert.strictEqual(yield* reasonOf(storage.openFile(path)), "SymbolicLink")
+        assert.strictEqual(yield* reasonOf(storage.openWritable(path)), "SymbolicLink")
         assert.strictEqual(yield* reasonOf(storage.createFile(path)), "AlreadyExists")
-        assert.strictEqual(yield* reasonOf(storage.readDocument(path)), "WrongKind")
-        assert.strictEqual(
-          yield* reasonOf(storage.replaceDocument(path, bytes("x"), { sync: false })),
-          "WrongKind"
-        )
-        assert.strictEqual(yield* reasonOf(storage.protect(path, true)), "WrongKind")
-        assert.strictEqual(yield* reasonOf(storage.claim(path)), "WrongKind")
+        assert.strictEqual(yield* reasonOf(storage.readDocument(path)), "SymbolicLink")
+        assert.strictEqual(yield* reasonOf(storage.protect(path, true)), "SymbolicLink")
+        assert.strictEqual(yield* reasonOf(storage.claim(path)), "SymbolicLink")
         assert.isTrue(yield* storage.exists(path))
       }
-      assert.deepStrictEqual((yield* storage.list("")).map((entry) => entry.kind), ["other", "other"])
+      assert.deepStrictEqual((yield* storage.list("")).map((entry) => entry.kind), ["link", "link"])
       assert.strictEqual(fs.readFileSync(outside, "utf8"), "secret")
+      assert.isFalse(fs.existsSync(join(root, "nothing")))
+      yield* storage.replaceDocument("dangling", bytes("x"), { sync: false })
+      assert.isTrue(fs.lstatSync(join(root, "dangling")).isFile())
       assert.isFalse(fs.existsSync(join(root, "nothing")))
       yield* storage.remove("link")
       assert.isTrue(fs.existsSync(outside))
@@ -336,7 +335,8 @@ describe("StorageNode", () => {
         ["ENFILE", "TooManyOpenFiles"],
         ["ENOTDIR", "WrongKind"],
         ["EISDIR", "WrongKind"],
-        ["ELOOP", "WrongKind"],
+        ["ELOOP", "SymbolicLink"],
+        ["EFTYPE", "WrongKind"],
         ["EIO", "Io"],
         ["ENAMETOOLONG", "Io"]
       ] as const

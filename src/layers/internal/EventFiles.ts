@@ -168,7 +168,11 @@ export const make = (
 
     /** Whether what a power loss left is what it should be; if not, it is made to last this time. */
     const differs = (path: string, bytes: Uint8Array) =>
-      Effect.map(storage.readDocument(path), (found) => found === undefined || Buffer.compare(found, bytes) !== 0)
+      storage.readDocument(path).pipe(
+        Effect.map((found) => found === undefined || Buffer.compare(found, bytes) !== 0),
+        // replaced by the file, and not followed
+        Effect.catchIf((error) => error.reason === "SymbolicLink", () => Effect.succeed(true))
+      )
 
     const put = Effect.fnUntraced(function*(
       path: string,

@@ -76,7 +76,9 @@ export const toStoreError = (error: LedgerError | LockTimeout): EventStore.Event
 const toReason = (error: LedgerError | LockTimeout): EventStore.EventStoreError["reason"] => {
   switch (error._tag) {
     case "StorageError":
-      return new EventStore.StoreUnavailable({ cause: error })
+      return error.reason === "SymbolicLink"
+        ? new EventStore.StoreUnsupported({ problem: error.message })
+        : new EventStore.StoreUnavailable({ cause: error })
     case "LedgerDamaged":
       return new EventStore.StoreDamaged({
         place: error.file,

@@ -155,7 +155,10 @@ export const make = Effect.fnUntraced(function*(place: Place, writer: Writer, is
     const path = `${root}/${fileOf(entry.key)}`
     const bytes = stateJson(entry)
     if (isChecking) {
-      const found = yield* storage.readDocument(path)
+      const found = yield* storage.readDocument(path).pipe(
+        // replaced by the file, and not followed
+        Effect.catchIf((error) => error.reason === "SymbolicLink", () => Effect.undefined)
+      )
       if (found !== undefined && Buffer.compare(found, bytes) === 0) return
     }
     const folder = `${root}/${folderOf(entry.key)}`

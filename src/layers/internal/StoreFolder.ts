@@ -88,6 +88,33 @@ const parse = (bytes: Uint8Array): Partial<Description> | undefined => {
   }
 }
 
+/** Of which a store may have very many, that hold files only: each of those is looked at when it is opened. */
+const bucket = /^(events\/\d{7}|projections\/[^/]+\/\d+\/states\/[0-9a-f]{2}|snapshots\/[^/]+\/\d+\/[0-9a-f]{2})$/
+/** What else lies in a store's folder is none of the store's. */
+const parts = /^(ledger|indices|events|projections|snapshots)(\/|$)/
+
+/**
+ * Fails if a folder of the store, or a file in one that holds not just copies, is a symbolic link: whoever put it there has the store lie
+ * somewhere else in parts, and what is written, moved and removed by name would miss those. To be looked at before anything is written.
+ */
+export const refuseLinks = Effect.fnUntraced(function*(store: string) {
+  const storage = yield* Storage
+  const folders = [""]
+  for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+    const entries = yield* storage.list(folder === "" ? store : `${store}/${folder}`).pipe(
+      // What cannot be read is told by whoever needs it: of copies nobody does.
+      Effect.catchIf(({ reason }) => folder !== "" && reason !== "SymbolicLink", () => Effect.succeed([]))
+    )
+    for (const { kind, name } of entries) {
+      const path = folder === "" ? name : `${folder}/${name}`
+      if (kind === "link") {
+        return yield* new StorageError({ operation: "open", path: `${store}/${path}`, reason: "SymbolicLink" })
+      }
+      if (kind === "directory" && parts.test(path) && !bucket.test(path)) folders.push(path)
+    }
+  }
+})
+
 /** Opens the store, after making it if there is none; returns its id. What lies above the store must exist, but for the root. */
 export const open = Effect.fnUntraced(function*(
   store: string,

@@ -16,7 +16,9 @@ const reasons: { readonly [code: string]: Reason } = {
   ENFILE: "TooManyOpenFiles",
   ENOTDIR: "WrongKind",
   EISDIR: "WrongKind",
-  ELOOP: "WrongKind",
+  // What `open` says of a file of another kind on BSD, and the layers of their own.
+  EFTYPE: "WrongKind",
+  ELOOP: "SymbolicLink",
   // Opening a socket.
   ENXIO: "WrongKind"
 }

@@ -10,8 +10,8 @@ import { createHash } from "node:crypto"
 /** No common file system takes longer names, and an ending and a temporary name's parts must fit. */
 const mostBytes = 200
 
-/** Names that are devices on Windows, with whatever ending. */
-const device = /^(con|prn|aux|nul|com\d|lpt\d)($|[.])/
+/** Names that are devices on Windows, with whatever ending, and spaces before that. */
+const device = /^(con|prn|aux|nul|com\d|lpt\d) *($|[.])/
 
 const plain = /^[a-z0-9_-]$/
 

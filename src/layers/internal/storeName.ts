@@ -1,8 +1,8 @@
 /** Which names a store may have: those that are file names on every system, and are not hidden ones. */
 import { hasControlCharacter, isLongerThan, isWellFormed } from "../../internal/text.ts"
 
-/** Names that are devices on Windows, with whatever ending. */
-const device = /^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$/i
+/** Names that are devices on Windows, with whatever ending, and spaces before that. */
+const device = /^(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]|conin\$|conout\$) *(\..*)?$/i
 
 /** What is wrong with a store's name, so that "the option `store`" can stand before it. */
 export const nameProblem = (name: unknown): string | undefined => {
