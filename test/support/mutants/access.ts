@@ -1,0 +1,38 @@
+/**
+ * Stores that are open to others, lead out of their folder, or give two things one name: see `test/layers/access.test.ts`,
+ * `symbolicLinks.test.ts` and `names.test.ts` beside it.
+ */
+import type { Patches } from "../mutants.ts"
+
+const access = "src/layers/internal/access.ts"
+const lock = "src/layers/LockFile.ts"
+const storage = "src/layers/StorageNode.ts"
+
+export const patches: Patches = {
+  // modes
+  "access-modes-of-files-dropped": {
+    file: access,
+    find: "const ofOwner: Modes = { folder: 0o700, file: 0o600, readOnly: 0o400 }",
+    replace: "const ofOwner: Modes = { folder: 0o700, file: 0o666, readOnly: 0o400 }"
+  },
+  "access-lock-notes-for-everybody": {
+    file: lock,
+    find: `fs.openSync(file, "wx", mode)`,
+    replace: `fs.openSync(file, "wx")`
+  },
+  "access-umask-not-countered-for-folders": {
+    file: storage,
+    find: "Effect.andThen(chmod(temporary, modes.folder), renamePath(temporary, folder))",
+    replace: "renamePath(temporary, folder)"
+  },
+  "access-umask-not-countered-for-files": {
+    file: storage,
+    find: `      chmodFile(opened.fd, modes.file).pipe(`,
+    replace: `      Effect.void.pipe(`
+  },
+  "access-lock-umask-not-countered": {
+    file: lock,
+    find: "if (isForGroup(access)) fs.fchmodSync(fd, mode)",
+    replace: ""
+  }
+}
