@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs"
+import { lstatSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import * as DecisionModel from "../../src/DecisionModel.ts"
 import * as Event from "../../src/Event.ts"
@@ -96,13 +96,9 @@ export const walk = (folder: string, below = ""): ReadonlyArray<Found> =>
     return kind === "folder" ? [found, ...walk(folder, path)] : [found]
   })
 
-/** All that lies in a folder, with its bytes: two that are equal are the same folder unchanged. */
-export const contentOf = (folder: string): Readonly<Record<string, string>> =>
-  Object.fromEntries(
-    walk(folder).map(({ kind, mode, path }) => [
-      path,
-      kind === "folder" ? `${mode}` : kind === "link"
-        ? `-> ${readlinkSync(join(folder, path))}`
-        : `${mode} ${readFileSync(join(folder, path), "latin1")}`
-    ])
-  )
+/** What tells whether anything in a folder was changed: if two are equal, nothing was. */
+export const stampsOf = (folder: string): ReadonlyArray<string> =>
+  walk(folder).map(({ path }) => {
+    const { ino, mode, mtimeMs, nlink, size } = lstatSync(join(folder, path))
+    return [path, ino, mode, mtimeMs, nlink, size].join(" ")
+  })

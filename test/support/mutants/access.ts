@@ -34,5 +34,32 @@ export const patches: Patches = {
     file: lock,
     find: "if (isForGroup(access)) fs.fchmodSync(fd, mode)",
     replace: ""
+  },
+
+  // links
+  "access-links-in-the-root-followed": {
+    file: storage,
+    find: `for (let at = path.indexOf("/"); at >= 0;`,
+    replace: `for (let at = path.indexOf("/", path.indexOf("/") + 1); at >= 0;`
+  },
+  "access-links-above-followed": {
+    file: storage,
+    find: "    if (stats.isSymbolicLink()) return folder\n",
+    replace: `    if (stats.isSymbolicLink() && folder.split("/").length < 3) return folder\n`
+  },
+  "access-listed-links-followed": {
+    file: storage,
+    find: "          (entries) => insideFolder(path, entries),\n",
+    replace: ""
+  },
+  "access-links-renamed-into": {
+    file: storage,
+    find: "inside(from, inside(to, renamePath(...names)))",
+    replace: "inside(from, renamePath(...names))"
+  },
+  "access-links-below-overlooked": {
+    file: "src/layers/internal/StoreFolder.ts",
+    find: "parts.test(path) && !bucket.test(path)",
+    replace: "path === \"ledger\""
   }
 }
