@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import * as fs from "node:fs"
 import { basename, join } from "node:path"
 import * as LockFile from "../../src/layers/LockFile.ts"
-import * as Opossum from "../../src/layers/Opossum.ts"
+import type * as Opossum from "../../src/layers/Opossum.ts"
 import * as StorageNode from "../../src/layers/StorageNode.ts"
 import * as EventStore from "../../src/services/EventStore.ts"
 import * as Admin from "../../src/services/EventStoreAdmin.ts"
@@ -231,7 +231,7 @@ describe("a store", () => {
       opened((shop, outside) =>
         Effect.gen(function*() {
           const event = join(shop, "events/0000000/0000000003.json")
-          const [state = ""] = Full.walk(shop).map(({ path }) => path).filter((path) => /states\/..\/anna/.test(path))
+          const { path: state } = Full.walk(shop).find(({ path }) => /states\/..\/anna/.test(path))!
           fs.unlinkSync(join(shop, state))
           for (const link of [event, join(shop, state)]) fs.symlinkSync(join(outside, "canary"), link)
           yield* EventStore.append(Full.noted("anna"))
