@@ -343,6 +343,17 @@ describe("LockFile", () => {
       assert.isUndefined(error.holder)
     }))
 
+  it.effect("a note that somebody left behind makes way for the holder's own", () =>
+    Effect.gen(function*() {
+      const root = yield* folder
+      const left = join(root, "shop/writer.json")
+      fs.writeFileSync(left, "left behind")
+      fs.chmodSync(left, 0o444)
+      yield* acquire(root)
+      assert.strictEqual(noteOf(root).pid, process.pid)
+      assert.strictEqual(fs.statSync(left).mode & 0o777, 0o600)
+    }))
+
   it.effect("believes in waiters of other hosts for half a minute", () =>
     Effect.gen(function*() {
       const root = yield* folder

@@ -6,6 +6,7 @@ import type { Patches } from "../mutants.ts"
 
 const access = "src/layers/internal/access.ts"
 const lock = "src/layers/LockFile.ts"
+const names = "src/layers/internal/fileKey.ts"
 const storage = "src/layers/StorageNode.ts"
 
 export const patches: Patches = {
@@ -61,5 +62,47 @@ export const patches: Patches = {
     file: "src/layers/internal/StoreFolder.ts",
     find: "parts.test(path) && !bucket.test(path)",
     replace: "path === \"ledger\""
+  },
+
+  // names
+  "access-names-with-one-case": {
+    file: names,
+    find: "if (/^[A-Z]$/.test(char)) return `^${char.toLowerCase()}`",
+    replace: "if (/^[A-Z]$/.test(char)) return char"
+  },
+  "access-names-with-one-form": {
+    file: names,
+    find: "  return escapeAll(char)\n",
+    replace: `  return char > "\\x7f" ? char : escapeAll(char)\n`
+  },
+  "access-names-with-control-characters": {
+    file: names,
+    find: "  return escapeAll(char)\n",
+    replace: `  return char < " " ? "_" : escapeAll(char)\n`
+  },
+  "access-names-with-separators": {
+    file: names,
+    find: "const plain = /^[a-z0-9_-]$/",
+    replace: "const plain = /^[a-z0-9_/-]$/"
+  },
+  "access-names-that-are-dots": {
+    file: names,
+    find: `if (!isEdge && (char === "." || char === " ")) return char`,
+    replace: `if (char === "." || char === " ") return char`
+  },
+  "access-names-that-are-devices": {
+    file: names,
+    find: "if (device.test(name)) name",
+    replace: "if (false) name"
+  },
+  "access-names-that-are-cut": {
+    file: names,
+    find: "~${hashOf(text)}`",
+    replace: "~`"
+  },
+  "access-names-that-are-too-long": {
+    file: names,
+    find: "const mostBytes = 200",
+    replace: "const mostBytes = 252"
   }
 }
