@@ -55,6 +55,8 @@ describe("options", () => {
     ["durability", { durability: "none" }],
     ["eventFiles", { eventFiles: "yes" }],
     ["writeProtect", { writeProtect: 1 }],
+    ["access", { access: "everybody" }],
+    ["access", { access: 0o660 }],
     ["readOnly", { readOnly: null }],
     ["lockTimeout", { lockTimeout: "1 second" }],
     ["lockTimeout", { lockTimeout: "soon" }],
@@ -90,13 +92,14 @@ describe("options", () => {
       const layer = Opossum.layerConfig({
         root: Config.String("ROOT"),
         store: Config.String("STORE"),
-        eventFiles: Config.Boolean("FILES")
+        eventFiles: Config.Boolean("FILES"),
+        access: Config.Literals(["owner", "group"], "ACCESS")
       })
       const provider = ConfigProvider.layer(
-        ConfigProvider.fromUnknown({ ROOT: root, STORE: "configured", FILES: false })
+        ConfigProvider.fromUnknown({ ROOT: root, STORE: "configured", FILES: false, ACCESS: "group" })
       )
       yield* EventStore.append(note("a")).pipe(Effect.provide(Layer.provide(layer, provider)))
-      assert.isTrue(Fs.existsSync(join(root, "configured", "ledger")))
+      assert.strictEqual(Fs.statSync(join(root, "configured", "ledger")).mode & 0o7777, 0o2770)
       assert.isFalse(Fs.existsSync(join(root, "configured", "events")))
     }).pipe(Effect.scoped))
 })

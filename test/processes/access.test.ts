@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { type ChildProcess, fork } from "node:child_process"
+import { type ChildProcess, execFileSync, fork } from "node:child_process"
 import * as fs from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -168,9 +168,18 @@ describe.skipIf(!isRoot)(
         const root = yield* folderFor({ uid: 0, gid: anna.gid }, 0o2770)
         const options = { root, access: "group", writeProtect: true } as const
         const [first, second] = yield* Effect.all([start(anna, 0o077), start(ben, 0o077)], { concurrency: 2 })
-        yield* first.tell({ _tag: "open", options })
+        // it was the owner's alone, and was made the group's as the documentation says
+        yield* first.tell({ _tag: "open", options: { ...options, access: "owner" } })
         yield* first.tell({ _tag: "useAll", by: "anna" })
         yield* first.tell({ _tag: "close" })
+        const shop = join(root, "shop")
+        execFileSync("chgrp", ["-R", `${anna.gid}`, shop])
+        execFileSync("chmod", ["-R", "g=u,o=", shop])
+        execFileSync("find", [shop, "-type", "d", "-exec", "chmod", "g+s", "{}", "+"])
+        assert.deepStrictEqual(
+          new Set(Full.walk(root).map(({ kind, mode }) => `${kind} ${mode}`)),
+          new Set(["folder 2770", "file 660", "file 440"])
+        )
         // what is the newest now was sealed and write-protected, and is somebody else's
         const [newest = "", sealed = ""] = [...pathsOf(root, /shop\/ledger\/\d+\.jsonl$/)].reverse()
         for (const path of [newest, ...pathsOf(root, /\.free$/)]) fs.unlinkSync(path)
