@@ -4,6 +4,10 @@
  * Each call is one step: a crash may come between any two of them, and everything above is written (and tested) for that.
  * Bytes are durable after `sync` of their file; names (created, renamed, removed) after `syncDirectory` of their folder.
  * Which sync comes when is the ledger's protocol, so it stands there and not here.
+ *
+ * Where a medium knows symbolic links, none below its root is followed: a call whose path leads over one, or ends in one, fails with
+ * `SymbolicLink` and the path of the link. (But for `exists`, which says that it is there, `remove`, which removes it, and
+ * `replaceDocument`, which puts the document in its place.)
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
