@@ -184,10 +184,13 @@ describe("a store on a disk", () => {
           yield* Maintenance.eventFiles.waitFor((yield* EventStore.head)!)
           const found = yield* EventStore.read(Query.tags(`of:${texts[0]!}`))
           assert.lengthOf(found.events, 1)
-          return walk(join(root, store)).map(({ path }) =>
-            path.replace(/[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{16,}/g, "#")
+        }).pipe(
+          Effect.provide(Layer.fresh(Opossum.layer({ root, store, durability: "os" }))),
+          // closed, so that nothing is on its way
+          Effect.map(() =>
+            walk(join(root, store)).map(({ path }) => path.replace(/[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{16,}/g, "#"))
           )
-        }).pipe(Effect.provide(Layer.fresh(Opossum.layer({ root, store, durability: "os" }))))
+        )
       const tags = nastyNames.filter((text) => !hasControlCharacter(text) && Tag.is(`of:${text}`))
       assert.isAbove(tags.length, 100)
       const names = yield* namesAfter("nasty", tags)
