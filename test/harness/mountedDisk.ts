@@ -9,7 +9,13 @@
  */
 import fs from "node:fs"
 import { syncBuiltinESMExports } from "node:module"
-import { type FileNode, makeDirectory, type Node, Refusal } from "../../src/layers/internal/memoryFileSystem.ts"
+import {
+  type Directory,
+  type FileNode,
+  makeDirectory,
+  type Node,
+  Refusal
+} from "../../src/layers/internal/memoryFileSystem.ts"
 import type { Reason } from "../../src/services/Storage.ts"
 import { type CrashOptions, Disk } from "../../src/testing/simulatedDisk.ts"
 
@@ -35,6 +41,7 @@ export interface Call {
     | "unlink"
     | "rmdir"
     | "rename"
+    | "link"
     | "mkdir"
     | "readdir"
     | "statfs"
@@ -92,6 +99,7 @@ const codes: { readonly [R in Reason]: string } = {
   DiskFull: "ENOSPC",
   TooManyOpenFiles: "EMFILE",
   WrongKind: "ENOTDIR",
+  SymbolicLink: "ELOOP",
   Io: "EIO"
 }
 
@@ -348,6 +356,23 @@ const rename = (from: unknown, to: unknown): Answer<void> => {
   })
 }
 
+/** What a disk does to give a file one more name. */
+interface Linking {
+  readonly link: (directory: Directory, name: string, node: Node) => void
+}
+
+const link = (from: unknown, to: unknown): Answer<void> => {
+  const target = mountOf(to)
+  return onPath(from, "link", true, (mount, path) => {
+    if (target?.[0] !== mount) throw failure("EXDEV", "link", path)
+    const node = mount.node(path)
+    if (node.kind === "directory") throw failure("EPERM", "link", path)
+    if (mount.disk.find(target[1]) !== undefined) throw new Refusal("AlreadyExists")
+    const { directory, name } = mount.disk.place(target[1])
+    ;(mount.disk as unknown as Linking).link(directory, name, node)
+  })
+}
+
 const unlink = (path: unknown): Answer<void> =>
   onPath(path, "unlink", true, ({ disk, node }, below) => {
     void node
@@ -442,6 +467,7 @@ const calls: { readonly [name: string]: (...args: Array<Any>) => Answer<unknown>
   unlink,
   rmdir,
   rename,
+  link,
   mkdir: (path, options) => makeFolder(path, options?.recursive === true),
   readdir: list,
   rm: (path) => removeAll(path),

@@ -22,6 +22,7 @@ export interface Options {
   readonly eventFiles?: boolean
   readonly readOnly?: boolean
   readonly writeProtect?: boolean
+  readonly access?: StorageNode.Options["access"]
   /** Bytes. Default: 2000, some eight events. */
   readonly segmentSize?: number
   /** Bytes. Default: 1200, some five events. */
@@ -32,7 +33,8 @@ export interface Options {
 }
 
 export const layer = (options: Options) => {
-  const { calls = "synchronous", durability, eventFiles = false, readOnly, rebuild, root, writeProtect } = options
+  const { access, calls = "synchronous", durability, eventFiles = false, readOnly, rebuild, root, writeProtect } =
+    options
   const { runBytes = 1200, segmentSize = 2000 } = options
   return Layer.merge(
     Layer.provide(
@@ -45,6 +47,6 @@ export const layer = (options: Options) => {
     Layer.provide(IndexLive.layer({ store, runBytes, readOnly })),
     Layer.provideMerge(LedgerLive.layer({ store, durability, segmentSize, readOnly, writeProtect })),
     Layer.provide(LockGranted.layer),
-    Layer.provideMerge(StorageNode.layer({ root, calls }))
+    Layer.provideMerge(StorageNode.layer({ root, calls, access }))
   )
 }

@@ -211,6 +211,14 @@ export const scenarios = {
         for (let i = 0; i < 7; i++) yield* client.append(2)
       })
   },
+  "a store for a group": {
+    options: { access: "group", writeProtect: true },
+    before: some(1),
+    run: (world) =>
+      using(world, function*(client) {
+        for (let i = 0; i < 4; i++) yield* client.append(3)
+      })
+  },
   "slow and asynchronous calls": {
     options: { calls: "asynchronous", eventFiles: true },
     before: some(1),
