@@ -14,6 +14,7 @@ const roomOf = (file: string): Room | undefined => {
   if (file === "src/index.ts") return "index"
   if (/^src\/[^/]+\.ts$/.test(file)) return "domain"
   if (/^src\/layers\/internal\/[^/]+\.ts$/.test(file)) return "parts"
+  if (/^src\/testing\/conformance\/[^/]+\.ts$/.test(file)) return "testing"
   return (/^src\/(internal|services|layers|testing)\/[^/]+\.ts$/.exec(file)?.[1]) as Room | undefined
 }
 
@@ -54,7 +55,6 @@ const problem = (file: string, { dynamic, specifier, typeOnly }: Import): string
     if (file !== lockFile) return `only ${lockFile} uses proper-lockfile`
     return typeOnly || dynamic ? undefined : "proper-lockfile is loaded lazily: await import(...)"
   }
-  if (room === "testing" && specifier === "@effect/vitest") return undefined
   return "the package does not depend on it"
 }
 
@@ -131,6 +131,7 @@ describe("the rules", () => {
   refused("src/layers/X.ts", `import * as Faulty from "../testing/StorageFaulty.ts"`, "layers does not import testing")
   refused("src/layers/X.ts", `import { NodeFileSystem } from "@effect/platform-node"`, "does not depend on it")
   refused("src/layers/X.ts", `import { it } from "@effect/vitest"`, "does not depend on it")
+  refused("src/testing/Conformance.ts", `import { it } from "vitest"`, "does not depend on it")
   refused("src/layers/X.ts", `const lockfile = await import("proper-lockfile")`, "only src/layers/LockFile.ts")
   refused("src/layers/X.ts", `import * as Tag from "../../test/Tag.ts"`, "no room of src")
   refused("src/layers/LockFile.ts", `import * as lockfile from "proper-lockfile"`, "loaded lazily")
@@ -147,6 +148,6 @@ describe("the rules", () => {
   granted("src/services/Lock.ts", `import * as Position from "../Position.ts"`)
   granted("src/layers/LockFile.ts", `const lockfile = await import("proper-lockfile")`)
   granted("src/layers/LockFile.ts", `import type { LockOptions } from "proper-lockfile"`)
-  granted("src/testing/Conformance.ts", `import { it } from "@effect/vitest"`)
+  granted("src/testing/conformance/x.ts", `import { AssertionError } from "../assertionError.ts"`)
   granted("src/index.ts", `export * as Lock from "./services/Lock.ts"`)
 })

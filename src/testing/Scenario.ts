@@ -55,6 +55,7 @@ import * as Decision from "../services/Decision.ts"
 import * as EventStore from "../services/EventStore.ts"
 import type * as Projection from "../services/Projection.ts"
 import type * as Tag from "../Tag.ts"
+import { AssertionError } from "./assertionError.ts"
 import { align, differences, diffValues, isSame, show, showError, toDiff, toPlain } from "./comparison.ts"
 import * as FlowingTime from "./flowingTime.ts"
 
@@ -139,23 +140,7 @@ export type FailureOf<E, X> = X extends TagOf<E> ? Extract<E, { readonly _tag: X
 
 // errors
 
-/** Something was not as the scenario says. Test runners know it by its name, and show `expected` and `actual` side by side. */
-export class AssertionError extends Error {
-  override readonly name = "AssertionError"
-  readonly code = "ERR_ASSERTION"
-  readonly actual: unknown
-  readonly expected: unknown
-
-  constructor(message: string, options: {
-    readonly actual?: unknown
-    readonly expected?: unknown
-    readonly cause?: unknown
-  } = {}) {
-    super(message, options.cause === undefined ? {} : { cause: options.cause })
-    this.actual = options.actual
-    this.expected = options.expected
-  }
-}
+export { AssertionError }
 
 /** What is wrong, before it is known where. */
 interface Problem {

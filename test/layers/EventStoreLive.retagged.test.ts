@@ -16,9 +16,9 @@ import * as Query from "../../src/Query.ts"
 import * as EventStore from "../../src/services/EventStore.ts"
 import * as Maintenance from "../../src/services/EventStoreMaintenance.ts"
 import type { Tag } from "../../src/Tag.ts"
+import * as oracle from "../../src/testing/conformance/oracle.ts"
 import { mutant } from "../support/mutants.ts"
 import { patches } from "../support/mutants/retagged.ts"
-import * as naive from "../support/naiveDriver.ts"
 
 // histories
 
@@ -75,7 +75,7 @@ const observe = Effect.fnUntraced(function*(store: Store, addTags: AddTags, step
 
 const plainest = (steps: typeof Steps.Type) =>
   Effect.suspend(() => {
-    const driver = naive.make()
+    const driver = oracle.makeDriver()
     const store = EventStore.make(driver)
     return observe(store, (positions, tag) =>
       Effect.flatMap(store.read(Query.all), ({ events }) => {

@@ -1,4 +1,5 @@
-/** The contract of `EventStore`, kept by the real store in memory and on files. */
+/** The rules of every event store, kept by the real one in memory and on files, by one client and by several. */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as EventStoreLive from "../../src/layers/EventStoreLive.ts"
@@ -9,35 +10,40 @@ import * as LockMemory from "../../src/layers/LockMemory.ts"
 import * as Opossum from "../../src/layers/Opossum.ts"
 import * as StorageMemory from "../../src/layers/StorageMemory.ts"
 import * as StorageNode from "../../src/layers/StorageNode.ts"
-import type { Lock } from "../../src/services/Lock.ts"
-import type { Storage } from "../../src/services/Storage.ts"
-import { suite } from "../services/EventStore.contract.ts"
+import { Lock } from "../../src/services/Lock.ts"
+import { Storage } from "../../src/services/Storage.ts"
+import { suite } from "../support/conformance.ts"
 import { temporaryFolder } from "../support/temporaryFolder.ts"
 
-suite("Opossum in memory", Opossum.layerMemory)
+/** A medium in memory that all who are given the layer share. */
+const sharedMemory = Effect.gen(function*() {
+  const storage = yield* StorageMemory.make
+  const lock = Context.get(yield* Layer.build(LockMemory.layer), Lock)
+  return Layer.mergeAll(Layer.succeed(Storage, storage), Layer.succeed(Lock, lock))
+})
 
-suite(
-  "Opossum on files",
-  Layer.unwrap(Effect.map(temporaryFolder, (root) => Layer.orDie(Opossum.layer({ root, store: "store" }))))
+const folder = Effect.map(
+  temporaryFolder,
+  (root) => Layer.mergeAll(StorageNode.layer({ root }), LockFile.layer({ root }))
 )
 
 /** So small that a handful of events fills a segment, and a run of the index. */
-const tiny = (medium: Layer.Layer<Storage | Lock>, durability: "sync" | "os") =>
+const tiny = (durability: "sync" | "os") => (medium: Layer.Layer<Storage | Lock>) =>
   EventStoreLive.layer({ store: "store", writeProtect: true }).pipe(
     Layer.provide(IndexLive.layer({ store: "store", runBytes: 1500 })),
     Layer.provide(LedgerLive.layer({ store: "store", segmentSize: 4000, writeProtect: true, durability })),
-    Layer.provide(medium),
-    Layer.orDie
+    Layer.provide(medium)
   )
 
-suite("tiny segments and runs in memory", tiny(Layer.mergeAll(StorageMemory.layer, LockMemory.layer), "sync"))
+const inMemory = Effect.map(sharedMemory, tiny("sync"))
+const onFiles = Effect.map(temporaryFolder, (root) => Opossum.layer({ root, store: "store" }))
+const tinyOnFiles = Effect.map(folder, tiny("os"))
 
-suite(
-  "tiny segments and runs on files, unsynced",
-  Layer.unwrap(
-    Effect.map(
-      temporaryFolder,
-      (root) => tiny(Layer.mergeAll(StorageNode.layer({ root }), LockFile.layer({ root })), "os")
-    )
-  )
-)
+suite("Opossum in memory", Opossum.layerMemory, { maintenance: true })
+suite("Opossum on files", Layer.unwrap(onFiles), { maintenance: true, place: onFiles, runs: 30 })
+suite("tiny segments and runs in memory", Layer.unwrap(inMemory), { maintenance: true, place: inMemory, runs: 50 })
+suite("tiny segments and runs on files, unsynced", Layer.unwrap(tinyOnFiles), {
+  maintenance: true,
+  place: tinyOnFiles,
+  runs: 30
+})

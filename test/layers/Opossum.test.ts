@@ -20,7 +20,7 @@ import * as Admin from "../../src/services/EventStoreAdmin.ts"
 import * as Maintenance from "../../src/services/EventStoreMaintenance.ts"
 import { Lock } from "../../src/services/Lock.ts"
 import * as Tag from "../../src/Tag.ts"
-import { suite } from "../services/EventStoreMaintenance.contract.ts"
+import { suite } from "../services/EventStoreAdmin.contract.ts"
 import { temporaryFolder } from "../support/temporaryFolder.ts"
 
 suite("in memory", Opossum.layerMemory)

@@ -8,11 +8,8 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as naive from "../support/naiveDriver.ts"
+import * as oracle from "../../src/testing/conformance/oracle.ts"
 import { collectSpans } from "../support/spans.ts"
-import { suite } from "./EventStore.contract.ts"
-
-suite("the plainest", naive.layer)
 
 const numbered = (n: number) => Event.raw("Numbered", { n })
 
@@ -74,12 +71,12 @@ describe("EventStore.make", () => {
           }, false]
         ]
       )
-    }).pipe(Effect.provide(Layer.fresh(naive.layer))))
+    }).pipe(Effect.provide(Layer.fresh(oracle.layer))))
 
   it.effect("what a driver does is part of the operation's span", () =>
     Effect.gen(function*() {
       const store = EventStore.make({
-        ...naive.make(),
+        ...oracle.makeDriver(),
         head: Effect.succeed(undefined),
         read: () => Effect.as(Effect.void.pipe(Effect.withSpan("inner")), { events: [], head: undefined })
       })
@@ -105,12 +102,12 @@ describe("EventStore.make", () => {
       assert.strictEqual(valueOf(snapshot, "opossum_events_appended"), 3)
       assert.strictEqual(valueOf(snapshot, "opossum_events_read"), 7)
       assert.strictEqual(valueOf(snapshot, "opossum_append_conflicts"), 1)
-    }).pipe(Effect.provide(Layer.fresh(naive.layer)), Effect.provideService(Metric.MetricRegistry, new Map())))
+    }).pipe(Effect.provide(Layer.fresh(oracle.layer)), Effect.provideService(Metric.MetricRegistry, new Map())))
 
   it.effect("an unknown outcome tells the ids with which to find out", () =>
     Effect.gen(function*() {
       const cause = new Error("the cable is out")
-      const driver = naive.make()
+      const driver = oracle.makeDriver()
       const store = EventStore.make({
         ...driver,
         append: (events, condition) =>
@@ -149,13 +146,13 @@ describe("EventStore.make", () => {
       ]
       for (const effect of all) assert.strictEqual(yield* Effect.flip(effect), error)
       // Also while it waits.
-      const waiting = EventStore.make({ ...naive.make(), awaitBeyond: () => Effect.fail(error) })
+      const waiting = EventStore.make({ ...oracle.makeDriver(), awaitBeyond: () => Effect.fail(error) })
       assert.strictEqual(yield* Effect.flip(Stream.runDrain(waiting.subscribe(Query.all))), error)
     }))
 
   it.effect("a stream and a subscription ask for pages, not for everything", () =>
     Effect.gen(function*() {
-      const driver = naive.make()
+      const driver = oracle.makeDriver()
       const limits: Array<number | undefined> = []
       const store = EventStore.make({
         ...driver,
@@ -173,7 +170,7 @@ describe("EventStore.make", () => {
 
   it.effect("a wake-up without news is no news", () =>
     Effect.gen(function*() {
-      const driver = naive.make()
+      const driver = oracle.makeDriver()
       let early = 10
       const store = EventStore.make({
         ...driver,

@@ -10,7 +10,7 @@
  * `X.ts` and of the modules on the way to it. All other modules are shared with the real ones. An `import` statement works as
  * well: `import("../src/layers/X.ts?mutant=no-sync")`.
  */
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import type { Plugin } from "vitest/config"
@@ -42,14 +42,25 @@ export const apply = (name: string, patch: Patch, source: string): string => {
   return source.replace(patch.find, () => patch.replace)
 }
 
+/** What a module imports by a relative path and at run time, kept for as long as the file stays as it is: parsing takes most of the time. */
+const relativeImports = (file: string): ReadonlyArray<string> => {
+  const { mtimeMs } = statSync(file)
+  const known = parsed.get(file)
+  if (known?.mtimeMs === mtimeMs) return known.imports
+  const imports = importsOf(readFileSync(file, "utf8"), file)
+    .filter(({ specifier, typeOnly }) => !typeOnly && specifier.startsWith("."))
+    .map(({ specifier }) => resolve(dirname(file), specifier))
+  parsed.set(file, { mtimeMs, imports })
+  return imports
+}
+const parsed = new Map<string, { readonly mtimeMs: number; readonly imports: ReadonlyArray<string> }>()
+
 /** Whether a module is the target, or imports it over whatever distance. */
 const reaches = (from: string, target: string, seen = new Set<string>()): boolean => {
   if (from === target) return true
   if (seen.has(from) || !existsSync(from)) return false
   seen.add(from)
-  return importsOf(readFileSync(from, "utf8"), from).some(({ specifier, typeOnly }) =>
-    !typeOnly && specifier.startsWith(".") && reaches(resolve(dirname(from), specifier), target, seen)
-  )
+  return relativeImports(from).some((file) => reaches(file, target, seen))
 }
 
 // plugin
