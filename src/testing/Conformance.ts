@@ -70,7 +70,7 @@ export type Target =
   | (Subject<EventStore | EventStoreMaintenance> & { readonly maintenance: true })
 
 export interface RunOptions {
-  /** How many random histories each rule about them is tried with. Default: 100 */
+  /** How many random histories each rule about them is tried with; those about decisions with a fifth of it. Default: 100. */
   readonly runs?: number | undefined
   /** The same seed makes the same histories. Default: another one each time, which a failure tells. */
   readonly seed?: number | string | undefined

@@ -30,6 +30,8 @@ const ClientDecision = Schema.Struct({ client: Small(2), ...decision })
 type AnyDecision = typeof Decision.Type | typeof ClientDecision.Type
 
 const most = Schema.isMaxLength(12)
+/** A run is a dozen decisions, with what they repeat. */
+const share = 0.2
 
 const tell = (decisions: ReadonlyArray<AnyDecision>): string =>
   `  all at once:\n${
@@ -93,11 +95,11 @@ const areProvedByTheHistory = (decisions: ReadonlyArray<AnyDecision>) =>
 export const ofOne = group("random histories", "stores")(
   "random-decisions",
   "whatever is decided at once, afterwards the history alone proves every decision right",
-  forAll(Schema.Array(Decision).check(most), areProvedByTheHistory, tell)
+  forAll(Schema.Array(Decision).check(most), areProvedByTheHistory, tell, share)
 )
 
 export const ofSeveral = group("random histories", "places")(
   "random-clients-decisions",
   "whatever several clients decide at once, afterwards the history alone proves every decision right",
-  forAll(Schema.Array(ClientDecision).check(most), areProvedByTheHistory, tell)
+  forAll(Schema.Array(ClientDecision).check(most), areProvedByTheHistory, tell, share)
 )

@@ -92,7 +92,7 @@ export const maintenance = [
     "a condition sees added tags at the position of their addition",
     Effect.gen(function*() {
       const june = Query.tags("month:june")
-      const { head: before } = yield* fill
+      const { head: before, positions } = yield* fill
       const seen = yield* read(june)
       equal(seen.head, before)
       yield* byMonth
@@ -104,6 +104,8 @@ export const maintenance = [
         `the conflict is at ${conflict}, not where the tags were added (${added})`
       )
       yield* append(paid("c", "may"), { failIfEventsMatch: june, after: added })
+      // what was not seen at all conflicts where a read finds it
+      equal((yield* conflicts(append(paid("c", "may"), { failIfEventsMatch: june }))).conflict, positions[1])
     })
   ),
 

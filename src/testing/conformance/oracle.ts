@@ -106,13 +106,14 @@ export const makeDriver = (log: Log = makeLog()): OracleDriver => {
     })
   }
 
-  /** The first position after `after` at which something happened that the query finds. */
+  /** The first position after `after` of what the query finds now: an event, or tags that were added to an older one. */
   const conflict = ({ after = 0 as Position, failIfEventsMatch: query }: AppendCondition): Position | undefined => {
+    const events = new Map(eventsAsOf(Infinity).map((event) => [event.position, event]))
     for (const record of log.records) {
       const position = positionOf(record)
       if (position <= after) continue
       if (record.kind === "event") {
-        if (Query.matches(query, record.event)) return position
+        if (Query.matches(query, events.get(position)!)) return position
       } else {
         // An addition is an event for each query that finds its target now, and did not before.
         const before = eventsAsOf(position - 1)

@@ -31,7 +31,9 @@ class NeverEnded {}
 export const forAll = <A, R>(
   schema: Schema.Codec<A, unknown>,
   check: (value: A) => Effect.Effect<void, unknown, R>,
-  tell: (value: A) => string
+  tell: (value: A) => string,
+  /** How many of the runs that were asked for: less than 1 where a run is dear. */
+  share = 1
 ): Effect.Effect<void, never, Exclude<R, Scope.Scope>> =>
   Effect.gen(function*() {
     const settings = yield* Settings
@@ -52,7 +54,7 @@ export const forAll = <A, R>(
           })
         )
       },
-      { runs: settings.runs, seed, maxShrinks: 500 }
+      { runs: Math.ceil(settings.runs * share), seed, maxShrinks: 500 }
     ).pipe(
       Effect.catchDefect((defect) => defect instanceof NeverEnded ? Effect.succeed(defect) : Effect.die(defect))
     )

@@ -145,7 +145,7 @@ export const patches: Patches = {
   },
   "store-every-append-conflicts": {
     file: driver,
-    find: "if (Query.matches(query, record.event)) return position",
+    find: "if (Query.matches(query, events.get(position)!)) return position",
     replace: "if (query !== undefined) return position"
   },
   "store-last-conflict": {
