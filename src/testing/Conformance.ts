@@ -33,7 +33,7 @@ import * as histories from "./conformance/histories.ts"
 import { maintenance } from "./conformance/maintenance.ts"
 import * as oracles from "./conformance/oracle.ts"
 import * as places from "./conformance/place.ts"
-import { Settings } from "./conformance/property.ts"
+import { endless, Settings } from "./conformance/property.ts"
 import { reading } from "./conformance/reading.ts"
 import { refusals } from "./conformance/refusals.ts"
 import { retries } from "./conformance/retries.ts"
@@ -74,7 +74,7 @@ export interface RunOptions {
   readonly runs?: number | undefined
   /** The same seed makes the same histories. Default: another one each time, which a failure tells. */
   readonly seed?: number | string | undefined
-  /** How long a rule may take, in real time; those about random histories are exempt, each of their runs may take 20 seconds. Default: 1 minute. */
+  /** How long a rule may take, in real time; of those about random histories, each run. Default: 1 minute. */
   readonly timeout?: Duration.Input | undefined
 }
 
@@ -143,10 +143,11 @@ export const oraclePlace: Effect.Effect<Layer.Layer<EventStore | EventStoreMaint
  * ```
  */
 export const run = (rule: Rule, target: Target, options: RunOptions = {}): Effect.Effect<void, AssertionError> => {
+  const timeout = Duration.fromInputUnsafe(options.timeout ?? "1 minute")
   const isRandom = rule.needs === "stores" || rule.needs === "places"
   const check = Effect.scoped(checkOn(rule, target))
-  return (isRandom ? check : withinTime(check, Duration.fromInputUnsafe(options.timeout ?? "1 minute"))).pipe(
-    Effect.provideService(Settings, { runs: options.runs ?? 100, seed: options.seed }),
+  return (isRandom ? check : withinTime(check, timeout)).pipe(
+    Effect.provideService(Settings, { runs: options.runs ?? 100, seed: options.seed, timeout }),
     inRealTime,
     Effect.catchCause((cause) => Effect.fail(broken(rule, Cause.squash(cause))))
   )
@@ -159,10 +160,7 @@ const withinTime = (check: Effect.Effect<void, unknown>, duration: Duration.Dura
     (fiber) =>
       Effect.timeoutOrElse(Fiber.join(fiber), {
         duration,
-        orElse: () =>
-          Effect.fail(
-            new AssertionError(`it did not end within ${Duration.format(duration)}: it waits for what never comes`)
-          )
+        orElse: () => Effect.fail(new AssertionError(endless(duration)))
       }),
     (fiber) => Effect.sync(() => fiber.interruptUnsafe())
   )

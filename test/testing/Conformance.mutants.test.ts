@@ -59,7 +59,7 @@ const noticed: { readonly [name: string]: ReadonlyArray<string> } = {
   "store-ambient-wins": ["metadata-annotated"],
   "store-further-metadata-lost": ["metadata-unknown-keys", "metadata-kept"],
   "store-newer-version-decoded": ["decode-error"],
-  "store-upcasts-from-the-start": ["upcast"],
+  "store-upcasts-from-the-start": ["upcast-old-versions"],
   "store-time-of-its-own": ["id-and-time"],
   "store-subscription-skips": ["subscribe-many-pages", "subscribe-slow"],
   "store-subscription-repeats": ["subscribe-past-and-future"],

@@ -124,7 +124,7 @@ export const fidelity = [
   ),
 
   rule(
-    "upcast",
+    "upcast-old-versions",
     "old versions are upcast, the newest is read as it is",
     Effect.gen(function*() {
       yield* append([

@@ -12,7 +12,7 @@ import * as Query from "../../Query.ts"
 import * as EventStore from "../../services/EventStore.ts"
 import * as Maintenance from "../../services/EventStoreMaintenance.ts"
 import { AssertionError } from "../assertionError.ts"
-import { diffValues, isSame } from "../comparison.ts"
+import { differences, isSame } from "../comparison.ts"
 import * as oracle from "./oracle.ts"
 import { type Client, make as makePlace, type Place, Places } from "./place.ts"
 import { forAll } from "./property.ts"
@@ -141,12 +141,12 @@ const observe = (place: Place["Service"], steps: ReadonlyArray<AnyStep>) =>
       position === undefined ? 0 : given.findIndex((other) => other >= position) + 1
     const pick = (back: number | "beyond" | undefined) =>
       back === undefined ? undefined : back === "beyond" ? (given.at(-1) ?? 0) + 1000 as Position : given.at(-1 - back)
-    const show = ({ event, position, tags, type }: Event.SequencedEvent<unknown>) => [
-      rank(position),
+    const show = ({ event, position, tags, type }: Event.SequencedEvent<unknown>) => ({
+      position: rank(position),
       type,
       tags,
-      (event as Event.RawEvent).data
-    ]
+      data: (event as Event.RawEvent).data
+    })
     const openClient = Effect.fnUntraced(function*(n: number) {
       const client = clients.get(n) ?? (yield* place.open)
       clients.set(n, client)
@@ -241,8 +241,8 @@ const isAsTheOracle = (
     if (at < 0) return
     const done = place.hasMaintenance ? steps : steps.filter((step) => step.do !== "tag")
     throw new AssertionError(
-      `step ${steps.indexOf(done[at]!) + 1} came out otherwise than in the oracle (positions by their rank)\n\n` +
-        `  - oracle  + store\n${diffValues(expected[at], actual[at])}`,
+      `step ${steps.indexOf(done[at]!) + 1} came out otherwise than in the oracle, positions told by their rank:\n\n` +
+        differences(done[at]!.do, expected[at], actual[at]).map((line) => `  ${line}`).join("\n"),
       { expected: expected[at], actual: actual[at] }
     )
   })

@@ -2,6 +2,7 @@
 import * as Arbitrary from "effect/Arbitrary"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type * as Schema from "effect/Schema"
@@ -15,14 +16,17 @@ export interface Settings {
   readonly runs: number
   /** The same one makes the same inputs. `undefined`: another one each time. */
   readonly seed: number | string | undefined
+  /** How long a run may take: whoever waits for ever is told by it. */
+  readonly timeout: Duration.Duration
 }
 
 export const Settings = Context.Reference<Settings>("effect-opossum/testing/Conformance/Settings", {
-  defaultValue: () => ({ runs: 100, seed: undefined })
+  defaultValue: () => ({ runs: 100, seed: undefined, timeout: Duration.minutes(1) })
 })
 
-/** Longer than any run takes; whoever waits for ever is told by it. */
-const runLimit = "20 seconds"
+/** What is told of what waits in vain. */
+export const endless = (timeout: Duration.Duration): string =>
+  `it did not end within ${Duration.format(timeout)}: it waits for what never comes`
 
 /** A run that does not end cannot be made smaller in reasonable time. */
 class NeverEnded {}
@@ -45,7 +49,7 @@ export const forAll = <A, R>(
         tried = value
         return check(value).pipe(
           Effect.scoped,
-          Effect.timeoutOrElse({ duration: runLimit, orElse: () => Effect.die(new NeverEnded()) }),
+          Effect.timeoutOrElse({ duration: settings.timeout, orElse: () => Effect.die(new NeverEnded()) }),
           Effect.as(true),
           // what a check dies of counts as a failure, so that it is made smaller too
           Effect.catchCause((cause) => {
@@ -66,7 +70,11 @@ export const forAll = <A, R>(
       )
     }
     if (result instanceof NeverEnded) {
-      return failed(tried as A, "broken by this, which is not the smallest", `it did not end within ${runLimit}`)
+      return failed(
+        tried as A,
+        "broken by this, which is not the smallest",
+        new AssertionError(endless(settings.timeout))
+      )
     }
     if (result._tag === "Falsified") {
       const why = result.failure._tag === "PropertyError" ? result.failure.error : "it is false"

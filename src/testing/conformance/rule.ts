@@ -22,7 +22,7 @@ export interface Services {
 
 export type Needs = keyof Services
 
-interface RuleOf<N extends Needs> {
+export interface RuleOf<N extends Needs> {
   /** Names the rule for ever, like that of a lint rule: unique, words joined by `-`. */
   readonly id: string
   /** The rule, as a sentence. */
