@@ -40,6 +40,13 @@ import { retries } from "./conformance/retries.ts"
 import type { Needs, Rule } from "./conformance/rule.ts"
 import { turns } from "./conformance/turns.ts"
 
+// errors
+
+export {
+  /** Why a rule is broken: its message names the rule and shows what was expected and what was seen. */
+  AssertionError
+}
+
 // models
 
 export type {
