@@ -5,16 +5,12 @@
  *     node --import ./scripts/source.ts test/goldenStore.ts FOLDER
  */
 import { Event, EventStore, EventStoreMaintenance, Opossum, Query, Tag } from "effect-opossum"
-import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
-import crypto from "node:crypto"
 import * as fs from "node:fs"
-import { syncBuiltinESMExports } from "node:module"
-import os from "node:os"
 import { fileURLToPath } from "node:url"
+import { inDisguise } from "./support/disguise.ts"
 
 const CourseId = Schema.NonEmptyString.pipe(Schema.brand("CourseId"), Tag.as("course"))
 const StudentId = Schema.NonEmptyString.pipe(Schema.brand("StudentId"), Tag.as("student"))
@@ -103,45 +99,7 @@ const takeBatons = (ledger: string) => {
   for (const name of fs.readdirSync(ledger)) if (name.endsWith(".free")) fs.unlinkSync(`${ledger}/${name}`)
 }
 
-/** Always the same time; waiting is as ever. */
-const fixedClock = (real: Clock.Clock): Clock.Clock => {
-  const now = Date.UTC(2030, 0, 31, 12)
-  const nanos = BigInt(now) * 1_000_000n
-  return {
-    currentTimeMillisUnsafe: () => now,
-    currentTimeMillis: Effect.succeed(now),
-    currentTimeNanosUnsafe: () => nanos,
-    currentTimeNanos: Effect.succeed(nanos),
-    monotonicTimeNanosUnsafe: () => real.monotonicTimeNanosUnsafe(),
-    monotonicTimeNanos: real.monotonicTimeNanos,
-    sleep: (duration) => real.sleep(duration)
-  }
-}
-
-/** For as long as the scope is open this process is another one, on another host, and random ids are none. */
-const disguised = Effect.acquireRelease(
-  Effect.sync(() => {
-    const before = { hostname: os.hostname, randomUUID: crypto.randomUUID, pid: process.pid }
-    os.hostname = () => "till-1"
-    crypto.randomUUID = () => "00000000-0000-4000-8000-000000000001"
-    Object.defineProperty(process, "pid", { value: 4711, configurable: true, writable: true })
-    syncBuiltinESMExports()
-    return before
-  }),
-  ({ hostname, pid, randomUUID }) =>
-    Effect.sync(() => {
-      os.hostname = hostname
-      crypto.randomUUID = randomUUID
-      Object.defineProperty(process, "pid", { value: pid, configurable: true, writable: true })
-      syncBuiltinESMExports()
-    })
-)
-
 export const make = (root: string) =>
-  Effect.gen(function*() {
-    yield* disguised
-    const clock = yield* Clock.Clock
-    yield* steps(root).pipe(Effect.provideService(Clock.Clock, fixedClock(clock)), Random.withSeed("golden"))
-  }).pipe(Effect.scoped)
+  steps(root).pipe(inDisguise("golden", () => "00000000-0000-4000-8000-000000000001"))
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await Effect.runPromise(make(process.argv[2]!))

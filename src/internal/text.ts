@@ -40,3 +40,17 @@ export const ofCause = (cause: unknown): string => {
     return Object.prototype.toString.call(cause)
   }
 }
+
+/** A value that was found where another was expected, for a message: short, and whatever it is. */
+export const show = (value: unknown): string => {
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
+    case "object":
+      return value === null ? "null" : Array.isArray(value) ? `a list of ${value.length}` : "an object"
+    case "function":
+      return "a function"
+    default:
+      return String(value)
+  }
+}

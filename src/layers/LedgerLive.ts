@@ -57,6 +57,8 @@ const gapBytes = 4 * 1024
 const maxOpenSegments = 32
 /** So many times a take-over begins again because another one came in between; the waits between them grow. */
 const takeOverTries = 40
+/** So many numbers without a segment between two that have one are not what a power loss leaves. */
+const mostMissing = 1000
 
 // models
 
@@ -86,8 +88,10 @@ interface Tail {
   readonly confirmed: Ledger.Cursor
   /** Behind the last whole and valid commit. */
   readonly valid: Ledger.Cursor
-  /** The bytes from `confirmed.end` on: the mark, unconfirmed commits, padding, torn bytes. */
+  /** The bytes from `confirmed.end` on: the mark, unconfirmed commits, padding, torn bytes; no more than a group takes. */
   readonly rest: Uint8Array
+  /** How many bytes there are from `confirmed.end` on. */
+  readonly length: number
 }
 
 // constructors
@@ -256,9 +260,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         confirmed = taken.at(-1)!.cursor
       }
     }
-    for (let length = peekBytes; confirmed === undefined; length *= 4) {
-      const from = Math.max(link.start - 1, size - length)
-      const found = Format.lastConfirmed(yield* bytesOf(link.number, from, size - from))
+    // Piece by piece: a file may be of any size, if only by NULs that the file system made up.
+    for (let end = size, length = peekBytes; confirmed === undefined; length = Math.min(length * 4, chunkBytes)) {
+      const from = Math.max(link.start - 1, end - length)
+      const found = Format.lastConfirmed(yield* bytesOf(link.number, from, end - from))
       if (found !== undefined && from + found.at > link.start) {
         confirmed = { segment: link.number, end: from + found.at, position: found.position, hash: found.hash }
       } else if (from < link.start) {
@@ -266,11 +271,14 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         confirmed = startOf(link)
         if (!headerConfirmed) break
       }
+      // a commit line that the piece began in is whole in the next
+      end = from + Format.commitLineBytes
     }
     confirmed ??= startOf(link)
-    const rest = yield* bytesOf(link.number, confirmed.end, Math.max(0, size - confirmed.end))
+    const length = Math.max(0, size - confirmed.end)
+    const rest = yield* bytesOf(link.number, confirmed.end, Math.min(length, Format.windowBytes))
     const run = Format.parseRun(rest, confirmed.end, confirmed)
-    const tail: Tail = { confirmed, valid: run.commits.at(-1)?.cursor ?? confirmed, rest }
+    const tail: Tail = { confirmed, valid: run.commits.at(-1)?.cursor ?? confirmed, rest, length }
     return tail
   })
 
@@ -286,7 +294,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     unsynced = linkAt(from.segment)?.header.durability === "os"
   ) {
     let again = false
-    for (let length = limit === undefined ? peekBytes : chunkBytes;; length *= 4) {
+    for (
+      let length = limit === undefined ? peekBytes : chunkBytes;;
+      length = Math.min(length * 4, Format.windowBytes)
+    ) {
       const wanted = limit === undefined ? length : Math.min(length, limit - from.end)
       if (wanted <= 0) return []
       const bytes = yield* bytesOf(from.segment, from.end, wanted)
@@ -306,7 +317,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         length /= 4
         continue
       }
-      if (!ended && length <= Format.maxBatchBytes * 2) continue
+      if (!ended && length < Format.windowBytes) continue
       if (limit !== undefined) {
         return yield* damaged(from.segment, from.end, "the segment ends before it was sealed", from.position + 1)
       }
@@ -461,7 +472,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   // taking over --------------------------------------------------------------------------------------------------------
 
   /** Whether the whole rest of a segment is its mark and padding. */
-  const isPadding = (tail: Tail) => tail.rest[0] === 0x20 && tail.rest.subarray(1).every((byte) => byte === 0x0a)
+  const isPadding = ({ length, rest }: Tail) =>
+    length === rest.length && rest[0] === 0x20 && rest.subarray(1).every((byte) => byte === 0x0a)
 
   /** Carries on in the newest segment, if its last owner left the baton there and nothing came after. */
   const carryOn = Effect.gen(function*() {
@@ -493,8 +505,22 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     for (let tries = 1; tries <= takeOverTries; tries++) {
       if (tries > 1) yield* Effect.sleep(yield* Random.nextIntBetween(1, 2 + tries))
       // 1. create
-      const highest = (yield* segmentNumbers)[0]
+      const numbers = yield* segmentNumbers
+      const highest = numbers[0]
       if (highest === undefined) return yield* Effect.andThen(checkDeleted, damaged(1, 0, "all segments are missing"))
+      if (highest >= StoreFolder.lastSegment) {
+        return yield* damaged(highest, 0, "no segment can have a higher number: it is none of this store's")
+      }
+      const stray = numbers.findIndex((number, i) => number - (numbers[i + 1] ?? number) > mostMissing)
+      if (stray >= 0) {
+        return yield* damaged(
+          numbers[stray]!,
+          0,
+          `the next lower number that there is is ${
+            numbers[stray + 1]
+          }: this is none of this store's segments, or those are gone`
+        )
+      }
       if (sealAt !== undefined && highest !== sealAt.segment && highest !== spare?.number) return false
       const scope = spare?.number === highest ? spare.scope : Scope.makeUnsafe()
       const number = spare?.number === highest ? highest : highest + 1
@@ -554,9 +580,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     } else {
       const tail = yield* tailOf(link, base.confirmed, cursor)
       end = tail.valid
-      const left = tail.rest.subarray(end.end - tail.confirmed.end).findLastIndex((byte) =>
-        byte !== 0x0a && byte !== 0x20
-      ) + 1
+      const left = tail.length > tail.rest.length
+        ? tail.length - (end.end - tail.confirmed.end)
+        : tail.rest.subarray(end.end - tail.confirmed.end).findLastIndex((byte) => byte !== 0x0a && byte !== 0x20) + 1
       if (left > 0) {
         yield* Effect.logWarning(
           `${
@@ -819,9 +845,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       for (; i < next; i++) {
         const place = places[i]!
         const record = Format.parseRecord(bytes.subarray(place.offset - low, place.offset - low + place.length))
-        if (typeof record === "string") {
-          const position = (place as { readonly position?: number }).position
-          return yield* damaged(place.segment, place.offset, record, position)
+        const { position } = place as { readonly position?: number }
+        if (typeof record === "string") return yield* damaged(place.segment, place.offset, record, position)
+        if (position !== undefined && record.position !== position) {
+          return yield* damaged(place.segment, place.offset, `position ${record.position} stands here`, position)
         }
         records[i] = record
       }
@@ -854,7 +881,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         from = end + 1
       }
       if (bytes.length < length) return yield* damaged(place.segment, at + from, "the batch has no commit")
-      if (from === 0) length *= 4
+      if (from === 0) {
+        if (length > Format.maxLineBytes) return yield* damaged(place.segment, at, "the line is longer than 16 MiB")
+        length *= 4
+      }
       at += from
     }
   })

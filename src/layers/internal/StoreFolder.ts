@@ -27,6 +27,9 @@ export const segmentNumber = (name: string): number | undefined =>
 /** With the store's id: a baton that comes too late, when another store has the name, means nothing there. */
 export const batonName = (n: number, storeId: string): string => `${n.toString().padStart(10, "0")}.${storeId}.free`
 
+/** The highest number that its name has room for: one more would be found by nobody. */
+export const lastSegment = 9_999_999_999
+
 /** Folders that were being made or removed when their process died are removed after so many milliseconds. */
 const leftOverAge = 3_600_000
 
@@ -55,7 +58,7 @@ export const inspect = Effect.fnUntraced(function*(store: string) {
   }
   const refuse = (problem: string) => new LedgerUnsupported({ file: description(store), problem })
   const found = parse(bytes)
-  if (typeof found?.id !== "string" || !/^[\w-]{8,64}$/.test(found.id)) {
+  if (!isDescription(found)) {
     // beside a ledger it is damage; alone it is somebody else's file
     if (!(yield* storage.exists(`${store}/ledger`))) {
       return yield* refuse("it does not describe a store: give another root or name")
@@ -64,19 +67,31 @@ export const inspect = Effect.fnUntraced(function*(store: string) {
   }
   if (found.format !== Format.format) {
     return yield* refuse(
-      `the store has format ${
-        String(found.format)
-      }, and this version reads format ${Format.format}: use a newer version`
+      `the store has format ${found.format}, and this version reads format ${Format.format}: use a newer version`
     )
   }
-  if (!Array.isArray(found.features) || found.features.length > 0) {
+  if (found.features.length > 0) {
     return yield* refuse(
       `the store needs the features ${
-        JSON.stringify(found.features)
+        Format.showList(found.features)
       }, which this version does not know: use a newer version`
     )
   }
   return found.id
+})
+
+/** Whether it is a store's, of whatever format. */
+const isDescription = (
+  found: Partial<Description> | undefined
+): found is Pick<Description, "format" | "features" | "id"> =>
+  typeof found?.id === "string" && /^[\w-]{8,64}$/.test(found.id) && Format.isVersion(found.format) &&
+  Format.areTexts(found.features)
+
+/** Whether the folder has a description: without one, nothing can be told of it. */
+export const isDescribed = Effect.fnUntraced(function*(store: string) {
+  const storage = yield* Storage
+  const bytes = yield* storage.readDocument(description(store))
+  return bytes !== undefined && isDescription(parse(bytes))
 })
 
 const parse = (bytes: Uint8Array): Partial<Description> | undefined => {

@@ -7,6 +7,8 @@
  */
 import { createHash, hash as hashOnce, randomUUID } from "node:crypto"
 import { crc32 } from "node:zlib"
+import * as Limits from "../../internal/limits.ts"
+import { show } from "../../internal/text.ts"
 import type * as Ledger from "../../services/Ledger.ts"
 
 export const format = 1
@@ -16,6 +18,9 @@ export const algorithm = "sha-256"
 export const maxLineBytes = 16 * 1024 * 1024
 /** No batch is longer. */
 export const maxBatchBytes = 64 * 1024 * 1024
+
+/** The bytes that one batch takes at the most, and the longest piece of a line behind it: who reads so much sees whether it ends. */
+export const windowBytes = maxBatchBytes + maxLineBytes + 4096
 
 const lineFeed = 0x0a
 const space = 0x20
@@ -96,24 +101,35 @@ export const parseHeader = (bytes: Uint8Array): ParsedHeader => {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, end).toString("utf8")
   const json = parseJson(text)
   if (json === undefined || json.kind !== "segment") return { _tag: "Void", problem: "the first line is no header" }
-  if (json.format !== format) {
+  if (isVersion(json.format) && json.format !== format) {
     return {
       _tag: "Unsupported",
-      problem: `it has format ${String(json.format)}, and this version reads format ${format}`
+      problem: `it has format ${json.format}, and this version reads format ${format}`
     }
   }
   const features = json.features
-  if (!Array.isArray(features) || features.length > 0) {
+  if (areTexts(features) && features.length > 0) {
     return {
       _tag: "Unsupported",
-      problem: `it needs the features ${JSON.stringify(features)}, which this version does not know`
+      problem: `it needs the features ${showList(features)}, which this version does not know`
     }
   }
-  const header = json as unknown as Header & { readonly hash: string }
+  if (typeof json.algorithm === "string" && json.algorithm !== algorithm) {
+    return {
+      _tag: "Unsupported",
+      problem: `its hashes are made by ${show(json.algorithm)}, and this version knows ${algorithm}`
+    }
+  }
+  if (!isHeader(json)) return { _tag: "Void", problem: "the header's fields are not what they should be" }
+  const header = json
   const hash = chain(header.previous?.hash ?? genesis(header.store), bytes.subarray(0, end - crcLength - hashLength))
   if (hash !== header.hash) return { _tag: "Void", problem: "the header's hash does not fit" }
   return { _tag: "Header", header, hash, end: end + 1, confirmed: bytes[end + 1] === space }
 }
+
+/** A few short names, told as they are. */
+export const showList = (list: ReadonlyArray<string>): string =>
+  list.length <= 8 ? `[${list.map(show).join()}]` : show(list)
 
 const parseJson = (text: string): { readonly [key: string]: unknown } | undefined => {
   try {
@@ -121,6 +137,72 @@ const parseJson = (text: string): { readonly [key: string]: unknown } | undefine
   } catch {
     return undefined
   }
+}
+
+// fields: a checksum that fits says that a line is what somebody wrote, not that it was this program
+
+const isPosition = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 1
+
+const isHash = (u: unknown): u is string => typeof u === "string" && /^[0-9a-f]{64}$/.test(u)
+
+const isObject = (u: unknown): u is { readonly [key: string]: unknown } =>
+  typeof u === "object" && u !== null && !Array.isArray(u)
+
+const isHeader = (json: { readonly [key: string]: unknown }): json is
+  & { readonly [key: string]: unknown }
+  & Header
+  & { readonly hash: string } =>
+{
+  const { durability, features, first, hash, previous, segment, store, time, writer } = json
+  const isKnown = json.format === format && json.algorithm === algorithm && areTexts(features) &&
+    typeof store === "string" && isPosition(segment) && isPosition(first) && isHash(hash) &&
+    (durability === "sync" || durability === "os") && typeof time === "string" && isObject(writer) &&
+    typeof writer.host === "string"
+  if (!isKnown || previous === null) return isKnown && first === 1
+  return isObject(previous) && isPosition(previous.segment) && previous.segment < segment &&
+    isPosition(previous.length) &&
+    Number.isSafeInteger(previous.position) && previous.position === first - 1 && isHash(previous.hash)
+}
+
+/** What may be the number of a format, this or a later one. */
+export const isVersion = isPosition
+
+export const areTexts = (list: unknown): list is ReadonlyArray<string> => {
+  if (!Array.isArray(list)) return false
+  for (const item of list) if (typeof item !== "string") return false
+  return true
+}
+
+/** Whether objects and arrays stand in one another over more levels. */
+const isDeeper = (value: unknown, levels: number): boolean => {
+  if (typeof value !== "object" || value === null) return false
+  if (levels === 0) return true
+  if (Array.isArray(value)) {
+    for (const item of value) if (isDeeper(item, levels - 1)) return true
+    return false
+  }
+  for (const key in value) if (isDeeper((value as { readonly [key: string]: unknown })[key], levels - 1)) return true
+  return false
+}
+
+/** What is wrong with a record, given the length of its line. */
+const recordProblem = (json: { readonly [key: string]: unknown }, length: number): string | undefined => {
+  if (json.kind === "event") {
+    const { data, metadata, tags, type, version } = json
+    const isKnown = typeof type === "string" && isPosition(version) && areTexts(tags) && data !== undefined &&
+      isObject(metadata) && typeof metadata.id === "string" && typeof metadata.timestamp === "string"
+    if (!isKnown) return "the event's fields are not what they should be"
+    // Each level takes two bytes at least.
+    const isDeep = length > 2 * Limits.nesting && (isDeeper(data, Limits.nesting) || isDeeper(metadata, Limits.nesting))
+    return isDeep ? `it is nested deeper than ${Limits.nesting} levels` : undefined
+  }
+  if (json.kind !== "tags") return `a record of the kind ${show(json.kind)} is not known`
+  const { position, targets } = json
+  const areTargets = Array.isArray(targets) &&
+    (targets as ReadonlyArray<unknown>).every((target) =>
+      isObject(target) && isPosition(target.position) && target.position < (position as number) && areTexts(target.tags)
+    )
+  return areTargets ? undefined : "the targets of the tags are not what they should be"
 }
 
 // records --------------------------------------------------------------------------------------------------------------
@@ -221,16 +303,27 @@ export const parseRecord = (bytes: Uint8Array): Ledger.Record | string => {
   if (problem !== undefined) return problem
   const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8"))
   if (json === undefined) return "it is no JSON"
-  return json.kind === "event" || json.kind === "tags" ? json as unknown as Ledger.Record : "it is no event"
+  if (!isPosition(json.position)) return "it has no position"
+  return recordProblem(json, bytes.length) ?? json as unknown as Ledger.Record
 }
 
 // commits --------------------------------------------------------------------------------------------------------------
 
 interface CommitLine {
+  readonly kind: "commit"
   readonly first: number
   readonly last: number
   readonly time: string
   readonly hash: string
+}
+
+const isCommit = (json: { readonly [key: string]: unknown }): json is
+  & { readonly [key: string]: unknown }
+  & CommitLine =>
+{
+  const { first, hash, kind, last, time } = json
+  return kind === "commit" && isPosition(first) && isPosition(last) && first <= last && isHash(hash) &&
+    typeof time === "string" && !Number.isNaN(Date.parse(time))
 }
 
 const commitPrefix = Buffer.from(`{"kind":"commit",`)
@@ -259,12 +352,13 @@ export const commitBefore = (
   if (lineProblem(bytes, from, at - 1) !== undefined) return undefined
   const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset + from, at - 1 - from).toString("utf8"))
   if (json === undefined) return undefined
-  if (json.kind === "commit") {
-    return { position: json.last as number, first: json.first as number, hash: json.hash as string, start: from }
+  if (isCommit(json)) {
+    return at - from > commitLineBytes
+      ? undefined
+      : { position: json.last, first: json.first, hash: json.hash, start: from }
   }
-  if (json.kind === "segment") {
-    const position = (json.first as number) - 1
-    return { position, first: position + 1, hash: json.hash as string, start: from }
+  if (json.kind === "segment" && isHeader(json)) {
+    return { position: json.first - 1, first: json.first, hash: json.hash, start: from }
   }
   return undefined
 }
@@ -330,7 +424,10 @@ export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor)
       const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset + at, lineEnd - at).toString("utf8"))
       if (json === undefined) return stop("it is no JSON")
       if (isCommitLine(bytes, at, lineEnd)) {
-        const line = json as unknown as CommitLine
+        if (!isCommit(json) || lineEnd - at >= commitLineBytes) {
+          return stop("the commit's fields are not what they should be")
+        }
+        const line: CommitLine = json
         if (entries.length === 0 || line.first !== first || line.last !== next) {
           return stop("the commit does not fit the records before it")
         }
@@ -350,6 +447,9 @@ export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor)
         break
       }
       if (json.position !== next + 1) return stop(`position ${next + 1} is expected here`)
+      const wrong = recordProblem(json, lineEnd - at)
+      if (wrong !== undefined) return stop(wrong)
+      if (lineEnd - start > maxBatchBytes) return stop("the batch is longer than 64 MiB")
       const place = {
         position: json.position as never,
         segment: cursor.segment,
@@ -359,9 +459,9 @@ export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor)
       if (json.kind === "event") {
         const event = json as unknown as Ledger.EventRecord
         entries.push({ kind: "event", ...place, type: event.type, tags: event.tags, metadata: event.metadata })
-      } else if (json.kind === "tags") {
+      } else {
         entries.push({ kind: "tags", ...place, targets: (json as unknown as Ledger.TagsRecord).targets })
-      } else return stop(`a record of the kind ${JSON.stringify(json.kind)} is not known`)
+      }
       next++
       at = lineEnd + 1
     }

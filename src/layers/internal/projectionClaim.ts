@@ -251,7 +251,15 @@ export const make = Effect.fnUntraced(function*(place: Folder.Place, held: Held)
       const numbers = yield* Folder.generations(place)
       const known = new Set([liveNumber, ...open.keys(), ...left])
       if (numbers.some((number) => !known.has(number))) return yield* lost
-      const number = highest = Math.max(highest, ...numbers) + 1
+      const taken = Math.max(highest, yield* Folder.highestNumber(place))
+      if (taken >= Folder.lastNumber) {
+        return yield* new Ledger.LedgerDamaged({
+          file: Folder.pathOf(place, taken),
+          offset: 0,
+          problem: "no generation can have a higher number: remove it"
+        })
+      }
+      const number = highest = taken + 1
       const log = yield* StateLog.openWriter(place, number, "sync")
       open.set(number, log)
       // of two that make it at once the second finds what the first one wrote, or takes it over

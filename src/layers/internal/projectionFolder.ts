@@ -1,6 +1,7 @@
 /** Where a projection's files lie, and the small ones among them. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Position from "../../Position.ts"
 import { type Durability, type Ledger, type LedgerError, LedgerUnsupported } from "../../services/Ledger.ts"
 import type { Lock, LockTimeout } from "../../services/Lock.ts"
 import type { Notice } from "../../services/ProjectionStore.ts"
@@ -76,6 +77,9 @@ export const sync = (place: Place) =>
 
 // generations
 
+/** The highest number that a folder's name has room for. */
+export const lastNumber = 9_999_999_999
+
 /** Their numbers, the oldest first. */
 export const generations = (place: Place) =>
   Effect.map(
@@ -83,6 +87,13 @@ export const generations = (place: Place) =>
     (entries) =>
       entries.flatMap(({ kind, name }) => kind === "directory" && /^\d{10}$/.test(name) ? [Number(name)] : [])
         .sort((a, b) => a - b)
+  )
+
+/** The highest number that anything has, be it a generation or not. */
+export const highestNumber = (place: Place) =>
+  Effect.map(
+    place.storage.list(place.folder),
+    (entries) => entries.reduce((most, { name }) => /^\d{10}$/.test(name) ? Math.max(most, Number(name)) : most, 0)
   )
 
 /** What processes that were killed had half made or half removed. For whoever has the claim. */
@@ -100,14 +111,16 @@ export const readCurrent = Effect.fnUntraced(function*({ folder, storage }: Plac
   const bytes = yield* storage.readDocument(file)
   if (bytes === undefined) return undefined
   const found = parse(bytes)
-  if (Number.isSafeInteger(found?.format) && found?.format !== format) {
+  if (Number.isSafeInteger(found?.format) && (found?.format as number) > format) {
     return yield* new LedgerUnsupported({
       file,
       problem: `it has format ${String(found?.format)}, and this version reads format ${format}: use a newer version`
     })
   }
   const generation = found?.generation
-  return Number.isSafeInteger(generation) ? generation as number : 0
+  const isNumber = Number.isSafeInteger(generation) && (generation as number) >= 1 &&
+    (generation as number) <= lastNumber
+  return isNumber ? generation as number : 0
 })
 
 /** Durable when it returns. */
@@ -119,8 +132,7 @@ export const writeCurrent = ({ folder, name, storage, version }: Place, generati
 export const readNotice = ({ folder, storage }: Place) =>
   Effect.map(storage.readDocument(`${folder}/notice.json`), (bytes): Notice | undefined => {
     const { position, problem } = (bytes && parse(bytes)) ?? {}
-    if (!Number.isSafeInteger(position) || typeof problem !== "string") return undefined
-    return { position: position as Notice["position"], problem }
+    return Position.is(position) && typeof problem === "string" ? { position, problem } : undefined
   })
 
 export const writeNotice = ({ folder, storage }: Place, notice: Notice | undefined) =>

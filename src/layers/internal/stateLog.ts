@@ -15,6 +15,7 @@ import { lockGranted } from "./lockGranted.ts"
 import * as Folder from "./projectionFolder.ts"
 import { type IndexEntry, StateIndex } from "./stateIndex.ts"
 import * as Records from "./stateRecords.ts"
+import * as StoreFolder from "./StoreFolder.ts"
 
 /**
  * Small, since opening a ledger with durability "os" parses its newest segment more than once, and large enough that segments are begun
@@ -174,7 +175,31 @@ const openLedger = (
     Scope.provide(scope),
     Effect.map((ledger) => ({ ledger, scope })),
     Effect.onError(() => Scope.close(scope, Exit.void)),
-    Effect.catchTag("LockTimeout", Effect.die)
+    Effect.catchTag("LockTimeout", Effect.die),
+    Effect.catch((error) => Effect.flatMap(toDamage(place, number, error), (error) => Effect.fail(error)))
+  )
+}
+
+/**
+ * A folder without a description is no store, and may be somebody else's; but nobody has generations but us. Likewise a folder stands
+ * nowhere that a file should.
+ */
+const toDamage = (
+  place: Folder.Place,
+  number: number,
+  error: Ledger.LedgerError
+): Effect.Effect<Ledger.LedgerError> => {
+  const damage = (file: string, problem: string) => new Ledger.LedgerDamaged({ file, offset: 0, problem })
+  if (error._tag === "StorageError" && error.reason === "WrongKind") {
+    return Effect.succeed(damage(error.path, "it is a folder where a file should be, or the other way round"))
+  }
+  if (error._tag !== "LedgerUnsupported") return Effect.succeed(error)
+  return StoreFolder.isDescribed(Folder.pathOf(place, number)).pipe(
+    Effect.provideService(Storage, place.storage),
+    Effect.match({
+      onFailure: () => error,
+      onSuccess: (isDescribed) => isDescribed ? error : damage(error.file, error.problem)
+    })
   )
 }
 
