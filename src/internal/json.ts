@@ -34,7 +34,8 @@ let kind: Problem["kind"] = "value"
 
 /**
  * Looks at a value once, and measures it: the bytes are those of its JSON, less escapes and all but one byte of each
- * character. Never throws for a value without accessors, and never goes deeper than `limits.nesting`.
+ * character. Never throws for a value without accessors, and never goes deeper than `limits.nesting`. What has accessors may be
+ * another value when it is looked at again: whoever writes it looks at what he is about to write (`write`).
  */
 export const measure = (value: unknown): Measured => {
   keys.length = 0
@@ -46,6 +47,39 @@ export const measure = (value: unknown): Measured => {
 
 /** Why a value cannot be stored; `undefined` if it can. */
 export const problem = (value: unknown): Problem | undefined => measure(value).problem
+
+/**
+ * The text of a value that was measured. Throws if it is not what it was: getters and proxies may say something else each time, and what
+ * is no object any more, or is nested more deeply, could not be read again.
+ */
+export const write = (value: object): string => {
+  const text: unknown = JSON.stringify(value)
+  if (typeof text !== "string" || text.charCodeAt(0) !== 0x7b || (text.length > 2 * limits.nesting && isDeep(text))) {
+    throw new TypeError("it is another value each time that it is looked at")
+  }
+  return text
+}
+
+/** Whether a text of JSON has more levels than allowed. */
+const isDeep = (text: string): boolean => {
+  let depth = 0
+  for (let i = 0; i < text.length; i++) {
+    switch (text.charCodeAt(i)) {
+      case 0x22:
+        for (i++; text.charCodeAt(i) !== 0x22; i++) if (text.charCodeAt(i) === 0x5c) i++
+        break
+      case 0x5b:
+      case 0x7b:
+        if (++depth > limits.nesting) return true
+        break
+      case 0x5d:
+      case 0x7d:
+        depth--
+        break
+    }
+  }
+  return false
+}
 
 /** As a text: `$.items[3].price is NaN`. */
 export const format = ({ path, problem }: Problem): string => `${path} ${problem}`
@@ -82,7 +116,11 @@ const walk = (value: unknown, depth: number): string | undefined => {
   }
 }
 
+/** JSON asks a value how it wants to be written, and would write what it answers. */
+const writesItself = (value: object): boolean => typeof (value as { readonly toJSON?: unknown }).toJSON === "function"
+
 const walkArray = (array: ReadonlyArray<unknown>, depth: number): string | undefined => {
+  if (writesItself(array)) return "has a function toJSON"
   bytes += array.length > 1 ? array.length - 1 : 0
   for (let i = 0; i < array.length; i++) {
     // A hole reads as `undefined`, and is named so.
@@ -91,7 +129,8 @@ const walkArray = (array: ReadonlyArray<unknown>, depth: number): string | undef
     if (problem !== undefined) return problem
   }
   keys.length = depth
-  return undefined
+  // There is no hole in it, so more keys than elements are keys that would be lost.
+  return Object.keys(array).length > array.length ? "is an array with keys of its own" : undefined
 }
 
 const walkObject = (object: object, depth: number): string | undefined => {
@@ -102,6 +141,7 @@ const walkObject = (object: object, depth: number): string | undefined => {
     return `is no plain object but a ${typeof name === "string" && name !== "" ? name : "class's instance"}`
   }
   if (Object.getOwnPropertySymbols(object).length > 0) return "has a symbol as a key"
+  if (writesItself(object)) return "has a function toJSON"
   // Own keys alone, and so also `__proto__` where it is data.
   const names = Object.keys(object)
   bytes += names.length > 1 ? names.length - 1 : 0

@@ -33,11 +33,10 @@ export const nameProblem = (name: unknown): string | undefined =>
 
 /** What was thrown, as a text. Anything may be, also what has no text of its own. */
 export const ofCause = (cause: unknown): string => {
-  if (cause instanceof Error) return cause.message
   try {
-    return String(cause)
+    return String(cause instanceof Error ? cause.message : cause)
   } catch {
-    return Object.prototype.toString.call(cause)
+    return `${typeof cause === "object" ? "an" : "a"} ${typeof cause} that has no text`
   }
 }
 

@@ -195,8 +195,8 @@ const compareEvents = (
 
 // the event store
 
-/** Every question, in every way. Answers as texts, so that a later look can be compared. */
-const look = (what: string, expected: Expected, tally: Tally) =>
+/** Questions, in every way: all of them, or a third, by a number. */
+const look = (what: string, expected: Expected, tally: Tally, third?: number) =>
   Effect.gen(function*() {
     const count = (name: string, exit: Exit.Exit<unknown, unknown>): boolean => {
       const failure = failureOf(`${what}: ${name}`, exit)
@@ -215,12 +215,13 @@ const look = (what: string, expected: Expected, tally: Tally) =>
       return head ?? 0
     }
     for (const [n, query] of Stores.questions.entries()) {
+      if (third !== undefined && n % 3 !== third % 3) continue
       const name = `read of ${query}`
       const exit = yield* Effect.exit(inTime(name)(EventStore.read(query)))
       if (count(name, exit) && Exit.isSuccess(exit)) {
         compareEvents(`${what}: ${name}`, exit.value.events, expected, query, saw(name, exit.value.head))
       }
-      if (n % 3 === 0) {
+      if ((n + (third ?? 0)) % 3 === 0) {
         const last = yield* Effect.exit(inTime("readLast")(EventStore.readLast(query)))
         if (count("readLast", last) && Exit.isSuccess(last) && heads.size > 0 && expected.isExact) {
           const wanted = answerOf(query, expected, Math.max(...heads)).at(-1)?.position
@@ -307,7 +308,9 @@ const afterwards = (expected: Expected, tally: Tally, n: number) =>
         stored++
       } else {
         tally.refused++
-        if (!expected.mayFail) violation(`${name} failed: ${show(failure)}`)
+        // an event that somebody wrote need not fit its class
+        const isOfClass = failure._tag === "EventDecodeError" && name === "decide"
+        if (!expected.mayFail && !isOfClass) violation(`${name} failed: ${show(failure)}`)
       }
     }
     return stored
@@ -423,7 +426,7 @@ export const check = (
       before,
       { readOnly: true },
       Effect.gen(function*() {
-        const head = yield* look("readOnly", { ...expected, head: (head) => expected.head(head) }, tally)
+        const head = yield* look("readOnly", expected, tally, n)
         const verified = yield* Effect.exit(verify)
         const failure = failureOf("verify", verified)
         if (failure === undefined && isDamaged && kind !== "derived" && kind !== "harmless") {
@@ -460,10 +463,16 @@ export const check = (
     if (now === undefined) return violation("after writing nothing is left")
     const events = new Map([...expected.events].filter(([position]) => position <= head))
     const additions = new Map([...expected.additions].filter(([position]) => position <= head))
+    // what was appended behind damage is found by no reader that begins at the beginning
+    for (const [position, line] of now.loose) {
+      if (position <= head) continue
+      if ("targets" in line) additions.set(position, line)
+      else events.set(position, line)
+    }
     for (const [position, event] of now.events) if (position > head) events.set(position, event)
     for (const [position, addition] of now.additions) if (position > head) additions.set(position, addition)
     const later: Expected = { ...expected, events, additions, head: (head) => head === now.head || !expected.isExact }
-    yield* opening("opening again", disk, { durability, readOnly: true }, look("again", later, tally))
+    yield* opening("opening again", disk, { durability, readOnly: true }, look("again", later, tally, n + 1))
   }).pipe(
     Effect.provide(loud(told)),
     Effect.tap(() =>

@@ -28,6 +28,8 @@ export interface Found {
   /** By position. */
   readonly events: ReadonlyMap<number, EventLine>
   readonly additions: ReadonlyMap<number, TagsLine>
+  /** Lines of the newest segment that are whole, whatever stands between them. */
+  readonly loose: ReadonlyMap<number, EventLine | TagsLine>
   /** The last confirmed position of the newest segment, by its marks. */
   readonly head: number
   /** What counts is not all as it was written. */
@@ -165,6 +167,18 @@ const lastMark = (bytes: Buffer): { readonly at: number; readonly position: numb
   return undefined
 }
 
+const looseLines = (bytes: Buffer) => {
+  const loose = new Map<number, EventLine | TagsLine>()
+  for (let at = 0; at >= 0; at = bytes.indexOf(0x0a, at + 1)) {
+    const from = at === 0 ? 0 : at + 1
+    const line = lineAt(bytes, bytes[from] === 0x20 ? from + 1 : from)
+    if (line !== undefined && isRecord(line.json)) {
+      loose.set(line.json.position as number, line.json as unknown as EventLine | TagsLine)
+    }
+  }
+  return loose
+}
+
 /** What of a segment must never go, whatever is wrong with it. */
 export const confirmedLength = (bytes: Uint8Array): number =>
   lastMark(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))?.at ?? 0
@@ -181,7 +195,10 @@ export const read = (image: Image, store: string): Found | undefined => {
   const events = new Map<number, EventLine>()
   const additions = new Map<number, TagsLine>()
   // above the newest there is nothing but what was never used
-  let isDamaged = numbers.some((n) => n > newest && lastMark(bytesOf(image, fileOf(n))) !== undefined)
+  let isDamaged = numbers.some((n) => {
+    const bytes = bytesOf(image, fileOf(n))
+    return n > newest && lastMark(bytes) !== undefined && headerOf(bytes)?.header.durability !== "os"
+  })
   let head = 0
   let adoptable = 0
   for (let n = newest, limit: Header["previous"] = null;;) {
@@ -203,8 +220,10 @@ export const read = (image: Image, store: string): Found | undefined => {
     const until = limit === null ? mark?.at ?? 0 : bytes.length
     let confirmed = position
     let isBroken = false
+    /** Behind the last commit. */
+    let end = found?.next ?? 0
     for (let at = found?.next ?? 0; at < bytes.length && !isBroken;) {
-      if (bytes[at] === 0x20 || bytes[at] === 0x0a) {
+      if (bytes[at] === 0x0a || (bytes[at] === 0x20 && at === end)) {
         if (bytes[at] === 0x20) confirmed = position
         at++
         continue
@@ -228,7 +247,7 @@ export const read = (image: Image, store: string): Found | undefined => {
       }
       chain = String(line.json.hash)
       position = next
-      at = line.next
+      at = end = line.next
       if (limit === null) adoptable = Math.max(adoptable, position)
       for (const { json } of batch) {
         if (json.kind === "event") events.set(json.position as number, json as unknown as EventLine)
@@ -246,5 +265,12 @@ export const read = (image: Image, store: string): Found | undefined => {
     limit = previous
   }
   // those behind the head are not confirmed
-  return { events: new Map([...events].sort(([a], [b]) => a - b)), additions, head, isDamaged, adoptable }
+  return {
+    events: new Map([...events].sort(([a], [b]) => a - b)),
+    additions,
+    loose: looseLines(bytesOf(image, fileOf(newest))),
+    head,
+    isDamaged,
+    adoptable
+  }
 }

@@ -14,6 +14,7 @@ import type { AppendCondition } from "../../AppendCondition.ts"
 import * as Json from "../../internal/json.ts"
 import * as Limits from "../../internal/limits.ts"
 import * as Metrics from "../../internal/metrics.ts"
+import { ofCause } from "../../internal/text.ts"
 import type { Position } from "../../Position.ts"
 import * as Query from "../../Query.ts"
 import * as EventStore from "../../services/EventStore.ts"
@@ -154,7 +155,7 @@ export const make = (
       const at = found.find((batch) => batch !== undefined)
       if (at === undefined) return undefined
       const staged = group.requests[at]!
-      if (found.every((batch) => batch === at) && isSame(staged.events, request.events)) return { batch: at }
+      if (found.every((batch) => batch === at) && isSame(staged, request)) return { batch: at }
       return new EventStore.EventIdConflict({
         id: request.ids[found.findIndex((batch) => batch !== undefined)]!,
         problem: "another append that is being written has this id"
@@ -193,7 +194,7 @@ export const make = (
       if (commit.first !== records[0]!.position || commit.last !== records[records.length - 1]!.position) {
         return conflict("the event was appended in a batch with others")
       }
-      const differs = request.events.find((event, i) => !isEqual(event, records[i]!))
+      const differs = request.events.find((event, i) => !isEqual({ ...event, data: dataOf(request, i) }, records[i]!))
       if (differs !== undefined) {
         return conflict(
           `event ${JSON.stringify(differs.metadata.id)} was stored with another type, version, tags or data`
@@ -497,7 +498,11 @@ export const make = (
           const ids: Array<string> = []
           let bytes = 0
           for (const [at, event] of events.entries()) {
-            const body = Format.encodeEvent(event)
+            const body = encode(event)
+            if (typeof body === "string") {
+              const { type } = event
+              return Effect.fail(refused(new EventStore.InvalidEvent({ index: at, type, problem: body })))
+            }
             const line = body.length + Format.lineOverhead
             if (line > Limits.eventBytes) {
               return Effect.fail(refused(
@@ -564,11 +569,32 @@ const note = (lists: Map<string, Array<number>>, key: string, at: number): void 
   else list.push(at)
 }
 
+/** The bytes of an event, or why it has none: what was checked a moment ago may have getters that say something else by now. */
+const encode = (event: EventStore.EncodedEvent): Uint8Array | string => {
+  try {
+    return Format.encodeEvent(event)
+  } catch (cause) {
+    return `it cannot be written (${ofCause(cause)})`
+  }
+}
+
+/** An event's data as it will be stored. The caller's own object may have changed since. */
+const dataOf = ({ batch }: Request, at: number): EventStore.EncodedEvent["data"] => {
+  const { body } = batch[at]!
+  return (JSON.parse(`{${Buffer.from(body.buffer, body.byteOffset, body.length).toString("utf8")}}`) as {
+    readonly data: EventStore.EncodedEvent["data"]
+  }).data
+}
+
 // equality
 
 /** Whether a batch repeats another: ids, types, versions, tags, and data by structure. The time and the rest of metadata may differ. */
-const isSame = (a: ReadonlyArray<EventStore.EncodedEvent>, b: ReadonlyArray<EventStore.EncodedEvent>): boolean =>
-  a.length === b.length && a.every((event, i) => event.metadata.id === b[i]!.metadata.id && isEqual(event, b[i]!))
+const isSame = (a: Request, b: Request): boolean =>
+  a.events.length === b.events.length && a.events.every((event, i) => {
+    const other = b.events[i]!
+    return event.metadata.id === other.metadata.id &&
+      isEqual({ ...event, data: dataOf(a, i) }, { ...other, data: dataOf(b, i) })
+  })
 
 const isEqual = (
   a: EventStore.EncodedEvent,

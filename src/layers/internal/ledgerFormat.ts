@@ -7,6 +7,7 @@
  */
 import { createHash, hash as hashOnce, randomUUID } from "node:crypto"
 import { crc32 } from "node:zlib"
+import * as Json from "../../internal/json.ts"
 import * as Limits from "../../internal/limits.ts"
 import { show } from "../../internal/text.ts"
 import type * as Ledger from "../../services/Ledger.ts"
@@ -211,13 +212,17 @@ export const encodeEvent = (event: {
   readonly type: string
   readonly version: number
   readonly tags: ReadonlyArray<string>
-  readonly metadata: unknown
+  readonly metadata: object
   readonly data: unknown
 }): Uint8Array =>
   Buffer.from(
     `"type":${JSON.stringify(event.type)},"version":${event.version},"tags":${JSON.stringify(event.tags)},"metadata":${
-      JSON.stringify(event.metadata)
-    },"data":${JSON.stringify(event.data)}`
+      Json.write(event.metadata)
+    },"data":${
+      typeof event.data === "object" && event.data !== null && !Array.isArray(event.data)
+        ? Json.write(event.data)
+        : JSON.stringify(event.data)
+    }`
   )
 
 export const encodeTags = (targets: ReadonlyArray<Ledger.Target>): Uint8Array =>
@@ -352,7 +357,7 @@ export const commitBefore = (
   if (lineProblem(bytes, from, at - 1) !== undefined) return undefined
   const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset + from, at - 1 - from).toString("utf8"))
   if (json === undefined) return undefined
-  if (isCommit(json)) {
+  if (isCommitLine(bytes, from, at - 1) && isCommit(json)) {
     return at - from > commitLineBytes
       ? undefined
       : { position: json.last, first: json.first, hash: json.hash, start: from }
