@@ -36,7 +36,11 @@ export const ofCause = (cause: unknown): string => {
   try {
     return String(cause instanceof Error ? cause.message : cause)
   } catch {
-    return `${typeof cause === "object" ? "an" : "a"} ${typeof cause} that has no text`
+    try {
+      return Object.prototype.toString.call(cause)
+    } catch {
+      return "something that has no text"
+    }
   }
 }
 

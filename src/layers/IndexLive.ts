@@ -351,15 +351,19 @@ const make = Effect.fnUntraced(function*(
 
   /** The point from which a run can be derived, and the additions before it. */
   const startBefore = Effect.fnUntraced(function*(run: Run) {
-    const usable = (cursor: Cursor | undefined): cursor is Cursor => cursor !== undefined && cursor.position >= floor
+    /** A point of this history before the run. */
+    const isUsable = (cursor: Cursor | undefined) =>
+      cursor !== undefined && cursor.position >= floor && cursor.position < run.first
+        ? ledger.holds(cursor)
+        : Effect.succeed(false)
     // Its own header does, if only a block is damaged.
-    if (run.header !== undefined && usable(run.header.before)) {
+    if (run.header !== undefined && (yield* isUsable(run.header.before))) {
       return { from: run.header.before, additions: run.header.additionsBefore }
     }
     for (let i = runs.indexOf(run) - 1; i >= 0; i--) {
       const before = runs[i]!
       const header = before.header ?? (yield* checkHeader(before))
-      if (header !== undefined && usable(header.cursor)) {
+      if (header !== undefined && (yield* isUsable(header.cursor))) {
         return { from: header.cursor, additions: header.additionsBefore + header.additions }
       }
     }

@@ -149,12 +149,16 @@ const statOf = (file: string): fs.Stats | undefined => {
   }
 }
 
+/** In bytes; what is longer is no note. */
+const longestNote = 64 * 1024
+
 /** What is known about who holds the lock; `undefined` if nothing is, or nobody does. */
 const readNote = (place: Place): { readonly text: string; readonly holder: typeof Note.Type } | undefined => {
   const folder = statOf(place.folder)
   const note = statOf(place.note)
   // A holder writes the note after it made the folder: an older one was left by somebody before it.
   if (folder === undefined || !note?.isFile() || note.mtimeMs < folder.birthtimeMs) return undefined
+  if (note.size > longestNote) return undefined
   try {
     const text = fs.readFileSync(place.note, "utf8")
     return Option.getOrUndefined(Option.map(decodeNote(text), (holder) => ({ text, holder })))

@@ -46,6 +46,8 @@ export interface Options {
 
 /** A state whose JSON takes more bytes is not kept: reading it would take as long as reading the events. */
 const largestState = 1024 * 1024
+/** In bytes: a state, and what stands around it. What is longer is none. */
+const longestFile = 2 * 1024 * 1024
 /** So many characters of states are kept in memory, about. */
 const memorySize = 16 * 1024 * 1024
 /**
@@ -143,7 +145,7 @@ export const make = Effect.fnUntraced(function*({ readOnly = false, store }: Opt
 
   const write = Effect.fnUntraced(function*(next: Waiting) {
     const { document, place } = next
-    const bytes = yield* storage.readDocument(place.file)
+    const bytes = yield* storage.readDocument(place.file, { most: longestFile })
     const found = bytes && Format.decode(bytes)
     if (found !== undefined && Format.belongs(found, place)) {
       // Another process may be ahead of this one, or have another store that took the name of this one.
@@ -228,7 +230,7 @@ export const make = Effect.fnUntraced(function*({ readOnly = false, store }: Opt
     const place = Format.placeOf(store, key)
     const known = memory.get(place.id)
     if (known !== undefined) return toSnapshot(known)
-    const bytes = yield* storage.readDocument(place.file)
+    const bytes = yield* storage.readDocument(place.file, { most: longestFile })
     const found = bytes && Format.decode(bytes)
     if (found === undefined || !Format.belongs(found, place)) return undefined
     if (yield* isOurs(found)) {

@@ -663,12 +663,12 @@ export const make = (options: Options): Storage["Service"] => {
         const names = [absolute(from), absolute(to)] as const
         return inside(from, inside(to, renamePath(...names)))
       }),
-    readDocument: (path) =>
+    readDocument: (path, { most = Infinity } = {}) =>
       call("readDocument", path, () => {
         const target = absolute(path)
         return inside(path, openFile(target, O_RDONLY)).pipe(
           Effect.flatMap(({ fd, stats }) => {
-            const into = buffer(Number(stats.size))
+            const into = buffer(Math.min(Number(stats.size), most))
             return Effect.ensuring(
               Effect.map(read(fd, 0, into), (count): Uint8Array | undefined => into.subarray(0, count)),
               close(fd)

@@ -87,8 +87,14 @@ export class Storage extends Context.Service<Storage, {
   readonly syncDirectory: (path: StoragePath) => Effect.Effect<void, StorageError>
   /** Renames a file or folder, in one step. A folder replaces an empty one; fails with `AlreadyExists` on one that is not. */
   readonly rename: (from: StoragePath, to: StoragePath) => Effect.Effect<void, StorageError>
-  /** A whole document; `undefined` if there is none. */
-  readonly readDocument: (path: StoragePath) => Effect.Effect<Uint8Array | undefined, StorageError>
+  /**
+   * A whole document, or with `most` no more of it than so many bytes, for whoever knows how long it can be: a file that is damaged may
+   * be of any size. `undefined` if there is none.
+   */
+  readonly readDocument: (
+    path: StoragePath,
+    options?: { readonly most?: number | undefined }
+  ) => Effect.Effect<Uint8Array | undefined, StorageError>
   /** Makes or replaces a document: readers see the old one or the new one, whole. Its folder must exist. */
   readonly replaceDocument: (
     path: StoragePath,

@@ -53,7 +53,8 @@ const placeholder = "\u0001here\u0001"
 const editJson = (text: string, random: Random): { readonly text: string; readonly what: string } => {
   const json = JSON.parse(text) as { [key: string]: unknown }
   const names = Object.keys(json)
-  const value = random.pick(hostile)
+  // longer than any line may be; seldom, as it takes its time
+  const value = random.chance(0.003) ? `"${"x".repeat(17 * 1024 * 1024)}"` : random.pick(hostile)
   const shown = value.length > 40 ? `${value.slice(0, 40)}…` : value
   // a path into the line, of up to three steps
   let at: { [key: string]: unknown } = json
@@ -90,6 +91,28 @@ const editJson = (text: string, random: Random): { readonly text: string; readon
   }
 }
 
+/** A change of a line's text, and what it is. */
+export type Edit = (text: string, random: Random) => { readonly text: string; readonly what: string }
+
+/** Another type, which others ask for. */
+export const retype: Edit = (text, random) => {
+  const type = random.pick(["A", "B", "Z", "Y", "Sold", "__proto__"])
+  return { text: text.replace(/"type":"[^"]*"/, `"type":"${type}"`), what: `its type is ${type}` }
+}
+
+/** Something else that takes as many bytes, so that all around it fits. */
+export const revise: Edit = (text, random) => ({
+  text: text.replace(/"version":\d/, `"version":${1 + random.int(9)}`),
+  what: "its version is another"
+})
+
+/** More levels than any event may have. */
+export const deepen: Edit = (text, random) => {
+  const levels = random.pick([100, 101, 1000, 20_000])
+  const data = `{"a":${"[".repeat(levels)}${"]".repeat(levels)}}`
+  return { text: text.replace(/"data":.*$/, `"data":${data}}`), what: `its data has ${levels + 1} levels` }
+}
+
 // sealing
 
 const crcOf = (line: Uint8Array): string => `,"crc":"${crc32(line).toString(16).padStart(8, "0")}"}`
@@ -124,13 +147,21 @@ const linesOf = (image: Image, pattern: RegExp): ReadonlyArray<Place> =>
   })
 
 /** Changes one line and gives it a new checksum; the chain is not made anew. */
-export const editLine = (image: Image, pattern: RegExp, random: Random): string | undefined => {
-  const places = linesOf(image, pattern)
+export const editLine = (
+  image: Image,
+  pattern: RegExp,
+  random: Random,
+  kind = /^/,
+  edit: Edit = editJson
+): string | undefined => {
+  const places = linesOf(image, pattern).filter(({ path, start }) =>
+    kind.test(bytesOf(image, path).toString("latin1", start, start + 20))
+  )
   if (places.length === 0) return undefined
   const { end, path, start } = random.pick(places)
   const bytes = bytesOf(image, path)
   try {
-    const { text, what } = editJson(unsealed(bytes.subarray(start, end)), random)
+    const { text, what } = edit(unsealed(bytes.subarray(start, end)), random)
     image.set(path, Buffer.concat([bytes.subarray(0, start), sealed(text), bytes.subarray(end)]))
     return `${path} byte ${start}: ${what}, with a checksum that fits`
   } catch {
@@ -139,7 +170,12 @@ export const editLine = (image: Image, pattern: RegExp, random: Random): string 
 }
 
 /** Changes one line and seals the whole ledger anew, checksums, chain and all. */
-export const rewrite = (image: Image, pattern: RegExp, random: Random): string | undefined => {
+export const rewrite = (
+  image: Image,
+  pattern: RegExp,
+  random: Random,
+  edit: Edit = editJson
+): string | undefined => {
   const files = filesOf(image, pattern)
   const lines = linesOf(image, pattern)
   if (lines.length === 0) return undefined
@@ -167,7 +203,7 @@ export const rewrite = (image: Image, pattern: RegExp, random: Random): string |
         const isTarget = path === target.path && start === target.start
         const rehash = (json: { [key: string]: unknown }) => {
           delete json.hash
-          const edited = isTarget ? editJson(JSON.stringify(json), random) : { text: JSON.stringify(json), what: "" }
+          const edited = isTarget ? edit(JSON.stringify(json), random) : { text: JSON.stringify(json), what: "" }
           if (isTarget) told = `${path} byte ${start}: ${edited.what}`
           return Buffer.from(edited.text.slice(0, -1))
         }
@@ -190,7 +226,7 @@ export const rewrite = (image: Image, pattern: RegExp, random: Random): string |
           batch = []
         } else {
           if (isTarget) {
-            const edited = editJson(text, random)
+            const edited = edit(text, random)
             text = edited.text
             told = `${path} byte ${start}: ${edited.what}`
           }

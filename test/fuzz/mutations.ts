@@ -410,6 +410,66 @@ const ledger: ReadonlyArray<Mutation> = [
     apply: (image, random) => LedgerText.editLine(image, segments, random)
   },
   {
+    name: "a segment: a record is edited",
+    kind: "signed",
+    apply: (image, random) => LedgerText.editLine(image, segments, random, /^{"kind":"(event|tags)"/)
+  },
+  {
+    name: "a segment: an event's type is edited",
+    kind: "signed",
+    apply: (image, random) => LedgerText.editLine(image, segments, random, /^{"kind":"event"/, LedgerText.retype)
+  },
+  {
+    name: "the ledger: is written anew, with deep data",
+    kind: "forged",
+    apply: (image, random) => LedgerText.rewrite(image, segments, random, LedgerText.deepen)
+  },
+  {
+    name: "a segment: a byte of a record is another",
+    kind: "damage",
+    apply: (image, random) => {
+      const found = Image.filesOf(image, segments).flatMap((path) => {
+        const bytes = Image.bytesOf(image, path)
+        const at = bytes.indexOf("\"data\":")
+        return at < 0 ? [] : [{ path, bytes, at: bytes.lastIndexOf("\"data\":", at + random.int(bytes.length - at)) }]
+      })
+      if (found.length === 0) return undefined
+      const { at, bytes, path } = random.pick(found)
+      const where = at + 8 + random.int(40)
+      if (where >= bytes.length) return undefined
+      const out = Buffer.from(bytes)
+      out[where]! ^= 1
+      image.set(path, out)
+      return `byte ${where} of ${path}`
+    }
+  },
+  {
+    name: "a segment: is emptied",
+    kind: "damage",
+    apply: (image, random) => {
+      const files = Image.filesOf(image, segments)
+      if (files.length === 0) return undefined
+      const path = random.pick(files)
+      // some of its header may be left
+      const left = random.chance(0.5) ? 0 : random.int(200)
+      image.set(path, Image.bytesOf(image, path).subarray(0, left))
+      return `${path}, but for ${left} bytes`
+    }
+  },
+  {
+    name: "the ledger: its beginning is written anew",
+    kind: "signed",
+    apply: (image, random) => {
+      const files = Image.filesOf(image, segments)
+      if (files.length < 2) return undefined
+      const before = Image.clone(image)
+      const what = LedgerText.rewrite(image, segments, random, random.chance(0.7) ? LedgerText.revise : undefined)
+      const kept = files.slice(1 + random.int(files.length - 1))
+      for (const path of kept) image.set(path, Image.bytesOf(before, path))
+      return what === undefined ? undefined : `${what}, up to ${kept[0]}`
+    }
+  },
+  {
     name: "the ledger: is written anew",
     kind: "forged",
     apply: (image, random) => LedgerText.rewrite(image, segments, random)
@@ -468,6 +528,26 @@ const others: ReadonlyArray<Mutation> = [
     }
   },
   {
+    name: "a snapshot: is edited",
+    kind: "derived",
+    apply: (image, random) => {
+      const [path] = Image.filesOf(image, below("snapshots"))
+      return path === undefined ? undefined : editDocument(image, path, random)
+    }
+  },
+  {
+    name: "a snapshot: its state is edited",
+    kind: "derived",
+    apply: (image) => {
+      const [path] = Image.filesOf(image, below("snapshots"))
+      if (path === undefined) return undefined
+      const text = Image.bytesOf(image, path).toString()
+      image.set(path, Buffer.from(text.replace(/"state":\d+/, "\"state\":7")))
+      return path
+    }
+  },
+  ...damaged("a snapshot", below("snapshots"), "derived"),
+  {
     name: "events: the checkpoint is edited",
     kind: "derived",
     apply: (image, random) => editDocument(image, `${store}/events/checkpoint.json`, random)
@@ -496,6 +576,11 @@ const readModels: ReadonlyArray<Mutation> = [
       return editDocument(image, `${store}/projections/sales/1/${file}`, random)
     }
   },
+  ...damaged(
+    "a generation's store.json",
+    new RegExp(`^${store}/projections/sales/1/0000000001/store.json$`),
+    "derived"
+  ),
   {
     name: "a projection: another generation",
     kind: "derived",

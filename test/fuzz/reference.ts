@@ -179,6 +179,20 @@ const looseLines = (bytes: Buffer) => {
   return loose
 }
 
+/** All events whose lines are whole, in whatever segment, by their positions. */
+export const wholeLines = (image: Image, store: string): ReadonlyMap<number, ReadonlyArray<EventLine>> => {
+  const all = new Map<number, Array<EventLine>>()
+  for (const path of filesOf(image, new RegExp(`^${store}/ledger/\\d{10}\\.jsonl$`))) {
+    for (const [position, line] of looseLines(bytesOf(image, path))) {
+      if ("targets" in line) continue
+      const lines = all.get(position)
+      if (lines === undefined) all.set(position, [line])
+      else lines.push(line)
+    }
+  }
+  return all
+}
+
 /** What of a segment must never go, whatever is wrong with it. */
 export const confirmedLength = (bytes: Uint8Array): number =>
   lastMark(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))?.at ?? 0

@@ -41,10 +41,10 @@ export interface Truth {
 
 /** Names that are something else to a careless program. */
 export const odd = [
-  "__proto__",
   "constructor",
-  "toString",
+  "__proto__",
   "hasOwnProperty",
+  "toString",
   "Caf\u00e9",
   "Cafe\u0301",
   "\u{1f99d}",
@@ -101,9 +101,6 @@ export const questions: ReadonlyArray<Query.Query<Event.RawEvent>> = [
   Query.fromItems({ types: ["A", "B"], tags: ["n:2"] }, { tags: ["rare:5"] }),
   Query.tags("nothing:there")
 ]
-
-/** One that finds nothing in any of the stores. */
-export const nothing = questions.at(-1)!
 
 // making
 
@@ -201,5 +198,9 @@ const steps = Effect.gen(function*() {
   const disk = Image.open(new Map())
   yield* session(disk, { eventFiles: true }, write(0, 3))
   samples.push(finish("one segment", disk.image(), "sync"))
+  // more than nine: as texts they are in another order
+  const many = Image.open(new Map())
+  yield* session(many, { segmentSize: 900 }, write(0, 12))
+  samples.push(finish("many segments", many.image(), "sync"))
   return samples
 })

@@ -22,15 +22,16 @@ export interface Options {
   readonly readOnly?: boolean
   readonly eventFiles?: boolean
   readonly durability?: "sync" | "os"
+  /** So small that a few events make segments. */
+  readonly segmentSize?: number
 }
 
-/** So small that a few events make segments and runs. */
-const segmentSize = 4000
+/** So small that a few events make a run. */
 const runBytes = 2500
 
 export const layer = (
   disk: Layer.Layer<Storage>,
-  { durability, eventFiles = false, readOnly = false }: Options = {}
+  { durability, eventFiles = false, readOnly = false, segmentSize = 4000 }: Options = {}
 ) => {
   const states = ProjectionStoreFiles.layer({ store, readOnly, stateFiles: true })
   return Layer.mergeAll(

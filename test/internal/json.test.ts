@@ -18,6 +18,10 @@ describe("json", () => {
       [{ a: new Date(0) }, "value: $.a is no plain object but a Date"],
       [{ a: { [Symbol("x")]: 1 } }, "value: $.a has a symbol as a key"],
       [{ "": "\ud800" }, "value: $[\"\"] has half of a surrogate pair"],
+      // what JSON would write as something else
+      [{ a: Object.assign([1], { toJSON: () => 2 }) }, "value: $.a has a function toJSON"],
+      [{ a: Object.defineProperty({}, "toJSON", { value: () => undefined }) }, "value: $.a has a function toJSON"],
+      [[Object.assign([1], { key: 2 })], "value: $[0] is an array with keys of its own"],
       // An object on the way that was left again is not in the path.
       [{ a: { b: { c: 1 } }, d: -Infinity }, "value: $.d is -Infinity"]
     ]

@@ -497,6 +497,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<Storage, E>): void => 
         assert.strictEqual(yield* replace("f"), "WrongKind")
         assert.strictEqual(yield* replace("file/d"), "WrongKind")
         assert.strictEqual(yield* reasonOf(storage.readDocument("f")), "WrongKind")
+        assert.strictEqual(yield* reasonOf(storage.readDocument("f", { most: 1 })), "WrongKind")
         assert.strictEqual(yield* reasonOf(storage.readDocument("file/d")), "WrongKind")
         assert.isUndefined(yield* storage.readDocument("none/d"))
         assert.deepStrictEqual(yield* namesIn(""), ["f directory", "file file"])

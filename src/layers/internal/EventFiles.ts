@@ -51,6 +51,8 @@ const longestPause = 50
 const retryInterval = 250
 /** How long closing waits for files that are missing, in milliseconds. */
 const closingTime = 1000
+/** In bytes; what is longer is damaged. */
+const longestCheckpoint = 64 * 1024
 
 // models
 
@@ -146,7 +148,7 @@ export const make = (
 
     /** The checkpoint, if it is one of this very history. */
     const readCheckpoint = Effect.gen(function*() {
-      const bytes = yield* storage.readDocument(checkpoint)
+      const bytes = yield* storage.readDocument(checkpoint, { most: longestCheckpoint })
       if (bytes === undefined) return undefined
       const found = parse(bytes)
       if (found?.store !== ledger.storeId) return undefined
@@ -168,7 +170,7 @@ export const make = (
 
     /** Whether what a power loss left is what it should be; if not, it is made to last this time. */
     const differs = (path: string, bytes: Uint8Array) =>
-      storage.readDocument(path).pipe(
+      storage.readDocument(path, { most: bytes.length + 1 }).pipe(
         Effect.map((found) => found === undefined || Buffer.compare(found, bytes) !== 0),
         // replaced by the file, and not followed
         Effect.catchIf((error) => error.reason === "SymbolicLink", () => Effect.succeed(true))
@@ -180,7 +182,9 @@ export const make = (
       how: { readonly isMending: boolean; readonly modified?: number; readonly readOnly?: boolean }
     ) {
       const { isMending, ...more } = how
-      if (isMending && !(yield* differs(path, bytes))) return
+      if (isMending && !(yield* differs(path, bytes))) {
+        return
+      }
       yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })
     })
 
@@ -199,7 +203,9 @@ export const make = (
       }
       for (const { position } of record.targets) {
         const tags = (yield* index.addedTags([position], record.position)).get(position)
-        if (tags === undefined) continue
+        if (tags === undefined) {
+          continue
+        }
         yield* storage.makeDirectory(`${root}/${folderOf(position)}`, { parents: false })
         yield* put(`${root}/${fileOf(position)}.tags.json`, encode({ position, tags }), { isMending })
       }
@@ -208,7 +214,9 @@ export const make = (
     /** What a process that was killed had not renamed yet. Whoever has the lock is alone here. */
     const removeLeftOvers = Effect.fnUntraced(function*(folder: string) {
       for (const { kind, name } of yield* storage.list(folder)) {
-        if (kind === "file" && /^\..*\.tmp$/.test(name)) yield* storage.remove(`${folder}/${name}`)
+        if (kind === "file" && /^\..*\.tmp$/.test(name)) {
+          yield* storage.remove(`${folder}/${name}`)
+        }
       }
     })
 
@@ -253,7 +261,9 @@ export const make = (
       let folder = ""
       reach(cursor?.position ?? 0)
       const save = Effect.suspend(() => {
-        if (cursor === undefined || cursor.position < mend) return Effect.void
+        if (cursor === undefined || cursor.position < mend) {
+          return Effect.void
+        }
         failure = undefined
         const text: Checkpoint = { store: ledger.storeId, cursor, boot, since }
         const { position } = cursor

@@ -29,6 +29,8 @@ const checkpointInterval = 1000
 const retryInterval = 250
 /** How long closing waits for files that are missing, in milliseconds. */
 const closingTime = 1000
+/** In bytes; what is longer is damaged. */
+const longestCheckpoint = 64 * 1024
 
 // models
 
@@ -106,7 +108,7 @@ export const make = Effect.fnUntraced(function*(place: Place, writer: Writer, is
   const compare = Effect.fnUntraced(function*(log: StateLog) {
     yield* storage.makeDirectory(root, { parents: false })
     yield* storage.replaceDocument(`${root}/README.txt`, Buffer.from(readme), { sync: false })
-    const bytes = yield* storage.readDocument(`${root}/checkpoint.json`)
+    const bytes = yield* storage.readDocument(`${root}/checkpoint.json`, { most: longestCheckpoint })
     const found = bytes && parse(bytes)
     if (found !== undefined && boot !== "" && found.boot === boot) {
       const keys = yield* log.use((ledger) =>
@@ -155,7 +157,7 @@ export const make = Effect.fnUntraced(function*(place: Place, writer: Writer, is
     const path = `${root}/${fileOf(entry.key)}`
     const bytes = stateJson(entry)
     if (isChecking) {
-      const found = yield* storage.readDocument(path).pipe(
+      const found = yield* storage.readDocument(path, { most: bytes.length + 1 }).pipe(
         // replaced by the file, and not followed
         Effect.catchIf((error) => error.reason === "SymbolicLink", () => Effect.undefined)
       )

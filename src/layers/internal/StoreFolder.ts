@@ -40,16 +40,18 @@ const split = (store: string): { readonly folder: string; readonly prefix: strin
 }
 
 const description = (store: string) => `${store}/store.json`
+/** No description is longer. */
+const most = 64 * 1024
 
 /** The id of the store in this folder, or `undefined` where there is none. Refuses what is not a store, or a newer one. */
 export const inspect = Effect.fnUntraced(function*(store: string) {
   const storage = yield* Storage
-  let bytes = yield* storage.readDocument(description(store))
+  let bytes = yield* storage.readDocument(description(store), { most })
   // A store is made, and removed, by one rename: of a folder that is none both looks must say so.
   for (let looks = 1; bytes === undefined; looks++) {
     const entries = yield* storage.list(store)
     if (entries.length === 0) return undefined
-    bytes = yield* storage.readDocument(description(store))
+    bytes = yield* storage.readDocument(description(store), { most })
     if (bytes !== undefined || looks < 2) continue
     return yield* new LedgerUnsupported({
       file: store,
@@ -90,7 +92,7 @@ const isDescription = (
 /** Whether the folder has a description: without one, nothing can be told of it. */
 export const isDescribed = Effect.fnUntraced(function*(store: string) {
   const storage = yield* Storage
-  const bytes = yield* storage.readDocument(description(store))
+  const bytes = yield* storage.readDocument(description(store), { most })
   return bytes !== undefined && isDescription(parse(bytes))
 })
 

@@ -267,7 +267,9 @@ export const parseHeader = (input: Uint8Array, storeId: string): Header | undefi
   const first = Number(bytes.readBigUInt64LE(16))
   const last = Number(bytes.readBigUInt64LE(24))
   const cursor = readCursor(64)
-  if (!(first <= last) || cursor === undefined || cursor.position !== last) return undefined
+  if (
+    !(first >= 1 && first <= last) || !Number.isSafeInteger(last) || cursor === undefined || cursor.position !== last
+  ) return undefined
   return {
     first,
     last,
@@ -533,6 +535,8 @@ export class RunLists implements Lists {
         if (shift > 28) throw new Corrupt()
       }
       position += delta
+      // each once, and in order
+      if (delta === 0 && out.length > 0) throw new Corrupt()
       out.push(position)
     }
     if (position > last) throw new Corrupt()

@@ -174,6 +174,8 @@ export const areTexts = (list: unknown): list is ReadonlyArray<string> => {
   return true
 }
 
+const tooDeep = `it is nested deeper than ${Limits.nesting} levels`
+
 /** Whether objects and arrays stand in one another over more levels. */
 const isDeeper = (value: unknown, levels: number): boolean => {
   if (typeof value !== "object" || value === null) return false
@@ -186,6 +188,33 @@ const isDeeper = (value: unknown, levels: number): boolean => {
   return false
 }
 
+/** A line that is no longer cannot be nested so deeply that it takes much memory to parse. */
+const shallowBytes = 64 * 1024
+
+/** The same, of JSON that was not parsed yet: each level takes a hundred times the memory of its two bytes. */
+const isDeepText = (bytes: Uint8Array, start: number, end: number): boolean => {
+  if (end - start <= shallowBytes) return false
+  // The line is an object itself, and holds what may have all levels.
+  const levels = Limits.nesting + 1
+  let depth = 0
+  for (let i = start; i < end; i++) {
+    switch (bytes[i]) {
+      case 0x22:
+        for (i++; i < end && bytes[i] !== 0x22; i++) if (bytes[i] === 0x5c) i++
+        break
+      case 0x5b:
+      case 0x7b:
+        if (++depth > levels) return true
+        break
+      case 0x5d:
+      case 0x7d:
+        depth--
+        break
+    }
+  }
+  return false
+}
+
 /** What is wrong with a record, given the length of its line. */
 const recordProblem = (json: { readonly [key: string]: unknown }, length: number): string | undefined => {
   if (json.kind === "event") {
@@ -195,7 +224,7 @@ const recordProblem = (json: { readonly [key: string]: unknown }, length: number
     if (!isKnown) return "the event's fields are not what they should be"
     // Each level takes two bytes at least.
     const isDeep = length > 2 * Limits.nesting && (isDeeper(data, Limits.nesting) || isDeeper(metadata, Limits.nesting))
-    return isDeep ? `it is nested deeper than ${Limits.nesting} levels` : undefined
+    return isDeep ? tooDeep : undefined
   }
   if (json.kind !== "tags") return `a record of the kind ${show(json.kind)} is not known`
   const { position, targets } = json
@@ -306,6 +335,7 @@ const lineProblem = (bytes: Uint8Array, start: number, end: number): string | un
 export const parseRecord = (bytes: Uint8Array): Ledger.Record | string => {
   const problem = lineProblem(bytes, 0, bytes.length)
   if (problem !== undefined) return problem
+  if (isDeepText(bytes, 0, bytes.length)) return tooDeep
   const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8"))
   if (json === undefined) return "it is no JSON"
   if (!isPosition(json.position)) return "it has no position"
@@ -354,6 +384,7 @@ export const commitBefore = (
   const start = bytes.lastIndexOf(lineFeed, at - 2) + 1
   // the mark that confirms the commit before stands at the beginning of this line
   const from = bytes[start] === space ? start + 1 : start
+  if (at - from > headerBytes) return undefined
   if (lineProblem(bytes, from, at - 1) !== undefined) return undefined
   const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset + from, at - 1 - from).toString("utf8"))
   if (json === undefined) return undefined
@@ -426,6 +457,7 @@ export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor)
       if (lineEnd < 0) return bytes.length - at > maxLineBytes ? stop("the line is longer than 16 MiB") : end()
       const problem = lineProblem(bytes, at, lineEnd)
       if (problem !== undefined) return stop(problem)
+      if (isDeepText(bytes, at, lineEnd)) return stop(tooDeep)
       const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset + at, lineEnd - at).toString("utf8"))
       if (json === undefined) return stop("it is no JSON")
       if (isCommitLine(bytes, at, lineEnd)) {

@@ -138,10 +138,10 @@ export class MemoryFileSystem {
     return file.bytes.slice(Math.min(offset, file.size), Math.min(offset + length, file.size))
   }
 
-  readDocument(path: StoragePath): Uint8Array | undefined {
+  readDocument(path: StoragePath, most = Infinity): Uint8Array | undefined {
     try {
       const file = this.open(path, false)
-      return this.read(file, 0, file.size)
+      return this.read(file, 0, Math.min(file.size, most))
     } catch (cause) {
       if (cause instanceof Refusal && cause.reason === "NotFound") return undefined
       throw cause
@@ -382,10 +382,10 @@ export const toStorage = (fileSystem: MemoryFileSystem, call: Call, halves?: Hal
         checkPath(to)
         fileSystem.rename(from, to)
       }),
-    readDocument: (path) =>
+    readDocument: (path, options) =>
       call("readDocument", path, () => {
         checkPath(path)
-        return fileSystem.readDocument(path)
+        return fileSystem.readDocument(path, options?.most)
       }),
     replaceDocument: (path, bytes, options) =>
       call("replaceDocument", path, () => {

@@ -38,6 +38,8 @@ export interface Place extends Options {
 }
 
 const format = 1
+/** Of the small files. What is longer is damaged. */
+const most = 1024 * 1024
 const encode = (json: unknown): Uint8Array => Buffer.from(JSON.stringify(json, null, 2) + "\n")
 
 const parse = (bytes: Uint8Array): { readonly [key: string]: unknown } | undefined => {
@@ -108,7 +110,7 @@ export const removeLeftOvers = Effect.fnUntraced(function*({ folder, storage }: 
 /** `undefined`: none is live. 0: it cannot be told from the file. */
 export const readCurrent = Effect.fnUntraced(function*({ folder, storage }: Place) {
   const file = `${folder}/current.json`
-  const bytes = yield* storage.readDocument(file)
+  const bytes = yield* storage.readDocument(file, { most })
   if (bytes === undefined) return undefined
   const found = parse(bytes)
   if (Number.isSafeInteger(found?.format) && (found?.format as number) > format) {
@@ -130,7 +132,7 @@ export const writeCurrent = ({ folder, name, storage, version }: Place, generati
 // notice.json: why the projection stands still
 
 export const readNotice = ({ folder, storage }: Place) =>
-  Effect.map(storage.readDocument(`${folder}/notice.json`), (bytes): Notice | undefined => {
+  Effect.map(storage.readDocument(`${folder}/notice.json`, { most }), (bytes): Notice | undefined => {
     const { position, problem } = (bytes && parse(bytes)) ?? {}
     return Position.is(position) && typeof problem === "string" ? { position, problem } : undefined
   })

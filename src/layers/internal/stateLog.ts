@@ -203,13 +203,29 @@ const toDamage = (
   )
 }
 
+/** Counts what was read. */
+const take = (log: StateLog, commits: ReadonlyArray<Ledger.Commit>): Effect.Effect<void, Ledger.LedgerDamaged> =>
+  Effect.suspend(() => {
+    for (const { entries } of commits) {
+      for (const entry of entries) {
+        const problem = entry.kind === "event" ? Records.problemIn(entry) : undefined
+        if (problem === undefined) continue
+        const { offset, position, segment } = entry
+        const file = `generation ${log.number}, ledger/${StoreFolder.segmentName(segment)}`
+        return Effect.fail(new Ledger.LedgerDamaged({ file, offset, position, problem }))
+      }
+    }
+    log.apply(commits)
+    return Effect.void
+  })
+
 /** Learns all that is in the history; whether there was anything new. */
 export const catchUp = Effect.fnUntraced(function*(log: StateLog, ledger: Ledger.Ledger["Service"]) {
   let isNew = false
   for (;;) {
     const commits = yield* ledger.refresh
     if (commits.length === 0) return isNew
-    log.apply(commits)
+    yield* take(log, commits)
     isNew = true
   }
 })
@@ -227,7 +243,7 @@ const replay = Effect.fnUntraced(function*(log: StateLog, ledger: Ledger.Ledger[
       }
       log.begin = begin
     }
-    log.apply(commits)
+    yield* take(log, commits)
     yield* Effect.yieldNow
   }
 }, Effect.scoped)

@@ -3,6 +3,8 @@
  * same. All that an index needs stands in a record's tags and metadata, so that following a log parses each line once.
  */
 import type * as Arr from "effect/Array"
+import { show } from "../../internal/text.ts"
+import * as Position from "../../Position.ts"
 import type { EventDraft, EventEntry, Metadata, Place } from "../../services/Ledger.ts"
 import type { Changes, Checkpoint, StoredEntry } from "../../services/ProjectionStore.ts"
 import * as Format from "./ledgerFormat.ts"
@@ -96,15 +98,33 @@ export const problemOf = (batch: ReadonlyArray<EventDraft>): string | undefined 
   return bytes + Format.commitLineBytes > Format.maxBatchBytes ? "what is to be saved is larger than 64 MiB" : undefined
 }
 
-// decoding: of records whose checksums were compared, so they are what was written
+// decoding: of records whose checksums were compared, and whose fields are checked first: somebody may have written them by hand
+
+/** What is wrong with a record. */
+export const problemIn = ({ metadata, type }: EventEntry): string | undefined => {
+  const { created, hash, position, retagged, storeId, updated, version } = metadata
+  switch (type) {
+    case "set":
+      return Position.is(position) && Position.is(version) && Number.isFinite(created) && Number.isFinite(updated)
+        ? undefined
+        : "the state's metadata is not what it should be"
+    case "checkpoint":
+      return typeof storeId === "string" && typeof hash === "string" && Position.is(position) &&
+          (retagged === undefined || Position.is(retagged))
+        ? undefined
+        : "the checkpoint's metadata is not what it should be"
+    default:
+      return undefined
+  }
+}
 
 export const toBegin = ({ metadata, type }: EventEntry): Begin | string => {
   if (type !== "begin") return "its first record is not the one that begins a generation"
   if (metadata.format !== format) {
-    return `it has format ${String(metadata.format)}, and this version reads format ${format}: use a newer version`
+    return `it has format ${show(metadata.format)}, and this version reads format ${format}: use a newer version`
   }
   const purpose: Purpose = metadata.purpose === "compaction" ? "compaction" : "build"
-  return { purpose, definition: String(metadata.definition) }
+  return { purpose, definition: typeof metadata.definition === "string" ? metadata.definition : "" }
 }
 
 export const toCheckpoint = ({ metadata }: EventEntry): Checkpoint => {
