@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { createHash } from "node:crypto"
 import { crc32 } from "node:zlib"
 import * as Format from "../../../src/layers/internal/ledgerFormat.ts"
+import { mutant } from "../../support/mutants.ts"
 
 const seal = (text: string): Buffer => {
   const line = Buffer.from(text)
@@ -157,5 +158,26 @@ describe("a line that was sealed by somebody else", () => {
     for (const fields of [{ format: 2 }, { features: ["new"] }, { algorithm: "blake3" }]) {
       assert.strictEqual(tagOf(fields), "Unsupported", JSON.stringify(fields))
     }
+  })
+
+  it("is no longer than 16 MiB, nor a batch than 64", async () => {
+    const longest = (bytes: number) => {
+      const line = (n: number) => seal(textOf({ ...fields, data: `{"text":"${"x".repeat(n)}"}` }))
+      return line(bytes - line(0).length)
+    }
+    const isLine = (format: typeof Format, bytes: number) => typeof format.parseRecord(longest(bytes)) !== "string"
+    const mebi = 1024 * 1024
+    assert.isTrue(isLine(Format, 16 * mebi))
+    assert.isFalse(isLine(Format, 16 * mebi + 1))
+    assert.strictEqual(problemOf(batchOf(longest(16 * mebi + 1))), "the line is longer than 16 MiB")
+    // which a format with another bound would not say
+    assert.isTrue(
+      isLine(await mutant<typeof Format>("src/layers/internal/ledgerFormat.ts", "fuzz-longest-line"), 16 * mebi + 1)
+    )
+    const lines = [1, 2, 3, 4, 5].map((position) =>
+      seal(textOf({ ...fields, position: String(position), data: `{"text":"${"x".repeat(13.5 * mebi)}"}` }))
+    )
+    const batch = Buffer.concat(lines.flatMap((line) => [line, Buffer.from("\n")]))
+    assert.strictEqual(problemOf(batch), "the batch is longer than 64 MiB")
   })
 })
