@@ -172,8 +172,8 @@ export const patches: Patches = {
   },
   "store-condition-unchecked": {
     file: store,
-    find: "if (problem !== undefined) return refuse(new InvalidCondition({ problem }))",
-    replace: ""
+    find: "const checked = checkCondition(condition)",
+    replace: "const checked = condition"
   },
 
   // retries
@@ -337,8 +337,8 @@ export const patches: Patches = {
   },
   "store-lists-only": {
     file: store,
-    find: "Array.isArray(input) ? input as ReadonlyArray<Event.Input> : [input as Event.Input]",
-    replace: "input as ReadonlyArray<Event.Input>"
+    find: "Array.isArray(input) ? copyOf(input) : [input]",
+    replace: "copyOf(input as ReadonlyArray<Event.Input>)"
   },
   "store-position-twice": {
     file: driver,
@@ -375,8 +375,8 @@ export const patches: Patches = {
   },
   "store-batch-too-small": {
     file: store,
-    find: "if (inputs.length > limits.batchEvents) {",
-    replace: "if (inputs.length >= limits.batchEvents) {"
+    find: "if (!(inputs.length <= limits.batchEvents)) {",
+    replace: "if (!(inputs.length < limits.batchEvents)) {"
   },
 
   // more of reading

@@ -161,10 +161,10 @@ export const patches: Patches = {
   /** The bytes of half a batch count as part of the history. */
   "ledger-adopts-half-a-batch": {
     file,
-    find: `    const tail: Tail = { confirmed, valid: run.commits.at(-1)?.cursor ?? confirmed, rest }\n`,
+    find: `    const tail: Tail = { confirmed, valid: run.commits.at(-1)?.cursor ?? confirmed, rest, length }\n`,
     replace: `    const valid = run.commits.at(-1)?.cursor ?? confirmed
     const whole = rest.findLastIndex((byte) => byte === 0x0a) + 1
-    const tail: Tail = { confirmed, valid: { ...valid, end: Math.max(valid.end, confirmed.end + whole) }, rest }\n`
+    const tail: Tail = { confirmed, valid: { ...valid, end: Math.max(valid.end, confirmed.end + whole) }, rest, length }\n`
   },
   "ledger-cuts-the-mark-off": {
     file,

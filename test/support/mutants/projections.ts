@@ -74,8 +74,8 @@ const lastKeys = 1\n`
   },
   "projections-numbers-given-twice": {
     file: claim,
-    find: `const number = highest = Math.max(highest, ...numbers) + 1`,
-    replace: `const number = Math.max(0, ...numbers) + 1`
+    find: `const taken = Math.max(highest, yield* Folder.highestNumber(place))`,
+    replace: `const taken = Math.max(0, ...numbers)`
   },
   "projections-current-removed-late": {
     file: claim,

@@ -12,8 +12,8 @@ export const patches: Patches = {
   "crashes-data-not-synced": { file: node, find: `sync: use("sync", () => sync(fd)),`, replace: "sync: Effect.void," },
   "crashes-folders-not-synced": {
     file: node,
-    find: `syncDirectory: (path) => call("syncDirectory", path, () => syncFolder(absoluteFolder(path))),`,
-    replace: "syncDirectory: () => Effect.void,"
+    find: `return insideFolder(path, syncFolder(folder))`,
+    replace: "return Effect.void"
   },
   "crashes-documents-not-synced": {
     file: node,
@@ -27,9 +27,8 @@ export const patches: Patches = {
   },
   "crashes-looks-throw": {
     file: node,
-    find: `return Effect.flatMap(look(folder), (stats) =>
-                stats?.isDirectory() === true ? Effect.void : Effect.fail(wrongKind()))`,
-    replace: `return fs.lstatSync(folder).isDirectory() ? Effect.void : Effect.fail(wrongKind())`
+    find: `    const found = Effect.flatMap(look(folder), (stats) =>`,
+    replace: `    const found = Effect.flatMap(Effect.sync(() => lookSync(folder)), (stats) =>`
   },
 
   // the journal
