@@ -60,15 +60,11 @@ export const patches: Patches = {
   },
   "crashes-index-lacks-a-posting": {
     file: "src/layers/internal/indexFormat.ts",
-    find: `      for (const position of list) {
-        postings.varint(position - previous)
-        previous = position
-      }`,
-    replace: `      for (const position of list.slice(0, -1)) {
-        postings.varint(position - previous)
-        previous = position
-      }
-      postings.varint(0)`
+    find: `  for (const { high, list, low } of entries) {
+    at = table`,
+    replace: `  for (const { high, list: all, low } of entries) {
+    const list = all.length > 1 ? all.slice(0, -1) : all
+    at = table`
   },
 
   // event files
