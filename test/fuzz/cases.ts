@@ -95,15 +95,16 @@ const problemOf = (
   tried: Case,
   samples: ReadonlyArray<Sample>,
   n: number,
-  tally: Oracle.Tally
+  tally: Oracle.Tally,
+  open?: (image: Image.Image) => Image.Disk
 ) =>
   Effect.gen(function*() {
     const { image, kind, told } = damage(tried, samples)
     if (told.length === 0) return undefined
     const exit = yield* Effect.exit(
       tried.target === "projections"
-        ? Oracle.checkStates(subject, tried.sample, image, kind, tally)
-        : Oracle.check(subject, tried.sample, image, kind, n, tally)
+        ? Oracle.checkStates(subject, tried.sample, image, kind, tally, open)
+        : Oracle.check(subject, tried.sample, image, kind, n, tally, open)
     )
     if (exit._tag === "Success") return undefined
     const [reason] = exit.cause.reasons
@@ -140,6 +141,8 @@ export const run = Effect.fnUntraced(function*(
     /** Ends with the first failure, which is not made smaller. */
     readonly first?: boolean
     readonly onFailure?: (failure: Failure) => void
+    /** Where the damaged files lie. Default: in memory. */
+    readonly open?: (image: Image.Image) => Image.Disk
   }
 ) {
   const failures: Array<Failure> = []
@@ -151,7 +154,7 @@ export const run = Effect.fnUntraced(function*(
     let tally = tallies.get(name)
     if (tally === undefined) tallies.set(name, tally = { cases: 0, right: 0, refused: 0 })
     tally.cases++
-    const problem = yield* problemOf(subject, tried, samples, n, tally)
+    const problem = yield* problemOf(subject, tried, samples, n, tally, options.open)
     if (problem === undefined) continue
     const { least, said } = options.first === true
       ? { least: tried, said: problem }

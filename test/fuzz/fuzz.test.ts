@@ -3,8 +3,10 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { temporaryFolder } from "../support/temporaryFolder.ts"
 import * as Cases from "./cases.ts"
 import { fixed } from "./fixed.ts"
+import * as Image from "./image.ts"
 import * as Stores from "./stores.ts"
 import * as Subject from "./subject.ts"
 
@@ -39,9 +41,20 @@ describe("a damaged store answers rightly, or says where it is damaged", () => {
       }), longest)
   }
 
+  it.live(
+    "on real files",
+    () =>
+      Effect.gen(function*() {
+        const open = Image.onFiles(yield* temporaryFolder)
+        const { right } = yield* run({ seed: 2, until: (n) => n >= 40, open })
+        assert.isAbove(right, 50)
+      }),
+    longest
+  )
+
   it.live("others each time", () => {
     const seed = Math.floor(Math.random() * 2 ** 31)
-    const until = performance.now() + 4000
+    const until = performance.now() + 2500
     console.log(`seed ${seed}: npm run fuzz -- --seed ${seed}`)
     return run({ seed, until: () => performance.now() > until })
   }, longest)

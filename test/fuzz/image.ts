@@ -1,6 +1,9 @@
 /** A disk as a value: what a case damages, opens, and compares with what was there before. */
 import * as Layer from "effect/Layer"
+import * as fs from "node:fs"
+import { dirname } from "node:path"
 import * as Memory from "../../src/layers/internal/memoryFileSystem.ts"
+import * as StorageNode from "../../src/layers/StorageNode.ts"
 import { Storage } from "../../src/services/Storage.ts"
 
 // models
@@ -79,6 +82,34 @@ export const open = (image: Image): Disk => {
   return {
     layer: Layer.succeed(Storage, Memory.toStorage(files, call)),
     image: () => toImage(files)
+  }
+}
+
+/** The same on a real disk, in a folder of its own below `root` each time. */
+export const onFiles = (root: string) => {
+  let n = 0
+  return (image: Image): Disk => {
+    const folder = `${root}/${++n}`
+    fs.mkdirSync(folder)
+    for (const [path, bytes] of image) {
+      const file = `${folder}/${path}`
+      fs.mkdirSync(bytes === "folder" ? file : dirname(file), { recursive: true })
+      if (bytes !== "folder") fs.writeFileSync(file, bytes)
+    }
+    return {
+      layer: StorageNode.layer({ root: folder }),
+      image: () => {
+        const found: Image = new Map()
+        for (const entry of fs.readdirSync(folder, { recursive: true, withFileTypes: true })) {
+          const path = `${entry.parentPath}/${entry.name}`
+          found.set(
+            path.slice(folder.length + 1),
+            entry.isDirectory() ? "folder" : new Uint8Array(fs.readFileSync(path))
+          )
+        }
+        return found
+      }
+    }
   }
 }
 

@@ -418,7 +418,8 @@ export const check = (
   image: Image.Image,
   kind: Kind,
   n: number,
-  tally: Tally
+  tally: Tally,
+  open: (image: Image.Image) => Image.Disk = Image.open
 ): Effect.Effect<void> => {
   const told: Array<string> = []
   const { store } = subject
@@ -442,7 +443,7 @@ export const check = (
       })
 
     // reading only
-    const before = Image.open(Image.clone(image))
+    const before = open(Image.clone(image))
     const readOnly = yield* opening(
       "opening readOnly",
       before,
@@ -461,7 +462,7 @@ export const check = (
     unchangedAll(image, before.image())
 
     // writing
-    const disk = Image.open(Image.clone(image))
+    const disk = open(Image.clone(image))
     const { durability } = sample
     const written = yield* opening(
       "opening",
@@ -531,7 +532,8 @@ export const checkStates = (
   sample: Sample,
   image: Image.Image,
   kind: Kind,
-  tally: Tally
+  tally: Tally,
+  open: (image: Image.Image) => Image.Disk = Image.open
 ): Effect.Effect<void> => {
   const told: Array<string> = []
   const { Sales, store, withSales } = subject
@@ -546,7 +548,7 @@ export const checkStates = (
   return Effect.gen(function*() {
     const keys = [...sample.sales.keys(), ...Stores.odd]
     // as a reader beside whoever runs it
-    const readOnly = Image.open(Image.clone(image))
+    const readOnly = open(Image.clone(image))
     const read = yield* Effect.exit(
       inTime("reading states")(Effect.scoped(Effect.provide(
         Effect.gen(function*() {
@@ -566,7 +568,7 @@ export const checkStates = (
     failureOf("reading states", read)
     unchangedAll(image, readOnly.image())
 
-    const disk = Image.open(Image.clone(image))
+    const disk = open(Image.clone(image))
     const run = yield* Effect.exit(
       inTime("running a projection")(Effect.scoped(Effect.provide(
         Effect.gen(function*() {

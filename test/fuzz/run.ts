@@ -5,10 +5,12 @@
  *     npm run fuzz -- --minutes 10 --seed 7          what `--seed` and a number give is always the same
  *     npm run fuzz -- --seed 7 --case 1234           one case again
  *     npm run fuzz -- --target ledger                of ledger, derived, projections
+ *     npm run fuzz -- --files FOLDER                 on a disk, each opening in a folder of its own, which stays
  */
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
 import * as Cases from "./cases.ts"
+import * as Image from "./image.ts"
 import * as Stores from "./stores.ts"
 import * as Subject from "./subject.ts"
 
@@ -18,6 +20,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     case: { type: "string" },
     target: { type: "string" },
+    files: { type: "string" },
     tally: { type: "boolean", default: false }
   }
 })
@@ -39,6 +42,7 @@ const report = await Effect.runPromise(Cases.run(Subject, samples, {
   from,
   until: (n) => values.case === undefined ? performance.now() > deadline : n > from,
   only: values.target,
+  ...(values.files === undefined ? {} : { open: Image.onFiles(values.files) }),
   onFailure: (failure) => console.log(Cases.format(failure))
 }))
 if (values.tally) {
