@@ -68,6 +68,7 @@ const lineAt = (bytes: Buffer, start: number): Line | undefined => {
 }
 
 interface Header {
+  readonly store: string
   readonly segment: number
   readonly first: number
   readonly durability: unknown
@@ -92,7 +93,7 @@ const headerOf = (
   const line = lineAt(bytes, 0)
   if (line === undefined || line.json.kind !== "segment") return undefined
   if (line.next > 4096 || isHeader(line.json) !== true) return undefined
-  const header = line.json as unknown as Header & { readonly store: string }
+  const header = line.json as unknown as Header
   const before = header.previous?.hash ?? sha256(`effect-opossum 1 ${header.store}`)
   if (sha256(String(before), bytes.subarray(0, line.beforeHash)) !== header.hash) return undefined
   return { header, next: line.next, confirmed: bytes[line.next] === 0x20 }
@@ -197,6 +198,14 @@ export const wholeLines = (image: Image, store: string): ReadonlyMap<number, Rea
 export const confirmedLength = (bytes: Uint8Array): number =>
   lastMark(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))?.at ?? 0
 
+const idOf = (image: Image, store: string): unknown => {
+  try {
+    return (JSON.parse(bytesOf(image, `${store}/store.json`).toString()) as { readonly id: unknown }).id
+  } catch {
+    return undefined
+  }
+}
+
 /** What a ledger holds; `undefined` if it is none that anybody could open. */
 export const read = (image: Image, store: string): Found | undefined => {
   const pattern = new RegExp(`^${store}/ledger/\\d{10}\\.jsonl$`)
@@ -224,6 +233,7 @@ export const read = (image: Image, store: string): Found | undefined => {
       isDamaged = true
     }
     const mark = limit === null ? lastMark(bytes) : undefined
+    if (found !== undefined && found.header.store !== idOf(image, store)) isDamaged = true
     if (limit === null) {
       head = mark?.position ?? (found === undefined ? 0 : found.header.first - 1)
       adoptable = head
