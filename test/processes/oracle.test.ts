@@ -1,6 +1,6 @@
 /** The judge of the processes' tests must notice what they look for. */
 import { assert, describe, it } from "@effect/vitest"
-import type { Fact, Note, Payload } from "../fixtures/storeProcess.ts"
+import type { Fact, Note, Payload } from "../fixtures/appends.ts"
 import { openTries, problemsOfFollowed, problemsOfHistory, problemsOfWitnesses } from "./oracle.ts"
 
 /** A batch whose first event stands at this position. */

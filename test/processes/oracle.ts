@@ -2,7 +2,8 @@
  * What a history must be, judged by the history and the witnesses alone. Every check tells what is wrong, in words; nothing is
  * wrong if it tells nothing. Plain loops, and a matcher of its own: nothing here is shared with what is tested.
  */
-import type { Fact, Followed, Guard, Note } from "../fixtures/storeProcess.ts"
+import type { Fact, Guard, Note } from "../fixtures/appends.ts"
+import type { Followed } from "../fixtures/storeProcess.ts"
 
 const finds = ({ items }: Guard, { tags, type }: Fact): boolean =>
   items.some((item) =>

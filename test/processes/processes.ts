@@ -4,8 +4,10 @@ import * as Schedule from "effect/Schedule"
 import { type ChildProcess, fork } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import type * as Event from "../../src/Event.ts"
-import type { Answer, Command, Fact, Note, Payload } from "../fixtures/storeProcess.ts"
+import type { Note } from "../fixtures/appends.ts"
+import type { Answer, Command } from "../fixtures/storeProcess.ts"
+
+export { monotonic, toFact } from "../fixtures/appends.ts"
 
 type Ending = { readonly code: number | null; readonly signal: NodeJS.Signals | null }
 
@@ -115,9 +117,6 @@ export const spawnAll = <const Names extends ReadonlyArray<string>>(...names: Na
     (processes) => processes as { readonly [I in keyof Names]: Process }
   )
 
-/** As the processes tell the time: all clocks of a machine that are monotonic are one. */
-export const monotonic = (): number => Number(process.hrtime.bigint() / 1000n) / 1000
-
 /** Waits until other processes have brought it about. */
 export const until = (what: string, condition: () => boolean | Promise<boolean>) =>
   Effect.promise(async () => condition()).pipe(
@@ -132,12 +131,6 @@ export const notesOf = (witness: string): ReadonlyArray<Note> => {
   const lines = readFileSync(witness, "utf8").split("\n")
   // the last is empty, or was cut off by the process' end
   return lines.slice(0, -1).map((line) => JSON.parse(line) as Note)
-}
-
-/** An event as processes tell it. */
-export const toFact = ({ event, metadata, position, tags, type }: Event.SequencedEvent<Event.RawEvent>): Fact => {
-  const { filler: _, ...data } = event.data as Payload
-  return { position, id: metadata.id, type, tags, data }
 }
 
 // figures
