@@ -7,6 +7,12 @@ export interface Ending {
   readonly signal: NodeJS.Signals | null
 }
 
+/** What Node is started with besides. */
+export interface Surroundings {
+  readonly execArgv?: ReadonlyArray<string>
+  readonly env?: Readonly<Record<string, string>>
+}
+
 const kept = 4000
 
 export class Child<Command extends { readonly _tag: string }, Answer extends { readonly error?: string }> {
@@ -18,10 +24,11 @@ export class Child<Command extends { readonly _tag: string }, Answer extends { r
   private readonly pending = new Map<number, (answer: Answer | { readonly error: string }) => void>()
   readonly ended: Promise<Ending>
 
-  constructor(fixture: string, name: string, execArgv: ReadonlyArray<string> = []) {
+  constructor(fixture: string, name: string, { env, execArgv = [] }: Surroundings = {}) {
     this.name = name
     this.child = fork(fixture, [], {
       execArgv: ["--no-warnings", ...execArgv],
+      env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "pipe", "ipc"]
     })
     for (const stream of [this.child.stdout, this.child.stderr]) {
@@ -70,6 +77,11 @@ export class Child<Command extends { readonly _tag: string }, Answer extends { r
 
   signal(signal: NodeJS.Signals): void {
     this.child.kill(signal)
+  }
+
+  /** Lets it go: what obeys ends by itself. */
+  release(): void {
+    if (this.child.connected) this.child.disconnect()
   }
 
   /** Ends it without a chance to do anything. */

@@ -1,0 +1,63 @@
+/** What a soak must notice, or need not: see `test/soak/mutants.ts`. */
+import type { Patches } from "../mutants.ts"
+
+export const patches: Patches = {
+  /** Whoever has it believes to have it on; somebody else gets it at once. */
+  "soak-lock-released-early": {
+    file: "src/layers/LockFile.ts",
+    find: `      yield* Scope.addFinalizer(
+        scope,
+        Effect.sync(() => {
+          taken.release()
+          place.leave()
+        })
+      )
+      return {
+        isLost: Effect.sync(taken.isLost),`,
+    replace: `      taken.release()
+      yield* Scope.addFinalizer(scope, Effect.sync(() => place.leave()))
+      return {
+        isLost: Effect.succeed(false),`
+  },
+  "soak-conditions-lag": {
+    file: "src/layers/internal/History.ts",
+    find: "const candidates = index.find(query, { after, before: head + 1, backwards: false })",
+    replace: "const candidates = index.find(query, { after, before: Math.max(after + 1, head - 3), backwards: false })"
+  },
+  "soak-tags-do-not-conflict": {
+    file: "src/layers/internal/History.ts",
+    find: "if (yield* additionMatches(query, candidate)) return candidate.position",
+    replace: "if ((yield* additionMatches(query, candidate)) && candidate.position < 0) return candidate.position"
+  },
+  "soak-index-loses-a-posting": {
+    file: "src/layers/internal/indexFormat.ts",
+    find: `    at = table.writeUInt32LE(list.length, at)
+    for (let probe`,
+    replace: `    at = table.writeUInt32LE(list.length > 3 ? list.length - 1 : list.length, at)
+    for (let probe`
+  },
+  "soak-acknowledged-before-written": {
+    file: "src/layers/internal/GroupWriter.ts",
+    find: `      let position = group.behind
+      const outcome`,
+    replace: `      let position = group.behind
+      let told = position
+      for (const request of group.requests) {
+        const positions = request.batch.map(() => ++told as Position)
+        answer(request, Exit.succeed({ positions: positions as never, head: told as Position, hash: "", duplicate: false }))
+      }
+      yield* Effect.sleep(1)
+      const outcome`
+  },
+  /** What was saved is counted from a little before it. */
+  "soak-projection-counts-again": {
+    file: "src/layers/internal/ProjectionFold.ts",
+    find: "let saved: number = found?.position ?? 0",
+    replace: "let saved: number = Math.max(0, (found?.position ?? 0) - 1)"
+  },
+  "soak-retries-are-stored-again": {
+    file: "src/layers/internal/GroupWriter.ts",
+    find: "const committed = yield* committedTwin(request)",
+    replace: "const committed = (yield* committedTwin(request)) && undefined"
+  }
+}
