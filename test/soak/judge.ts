@@ -13,7 +13,7 @@ import type { Position } from "../../src/Position.ts"
 import * as Query from "../../src/Query.ts"
 import * as EventStore from "../../src/services/EventStore.ts"
 import * as EventStoreMaintenance from "../../src/services/EventStoreMaintenance.ts"
-import { type Guard, toQuery } from "../fixtures/appends.ts"
+import { type Fact, type Guard, toQuery } from "../fixtures/appends.ts"
 import { breakableLayer, type Options } from "../fixtures/faults.ts"
 import type { SoakNote } from "../fixtures/soakProcess.ts"
 import {
@@ -61,25 +61,41 @@ const asSeen = ({ data, id, position, type }: LedgerEvent) => {
 }
 
 /** Who followed and came to the end saw everything once, in order, whoever of them was killed in between. */
-const problemsOfFollower = ({ notes, slot, type }: Witnesses, { additions, events, head }: LedgerFiles): Problems => {
+const problemsOfFollower = (
+  { notes, slot, type }: Witnesses,
+  { additions, events, head }: LedgerFiles,
+  isAtEnd: boolean
+): Problems => {
   const all = events.map(asSeen)
   const wanted = all.filter((event) => type === undefined || event.type === type)
-  const subscribed = notes.filter(isNote("saw")).map(({ event }) => event)
+  // one that begins anew sees everything again
+  const subscriptions: Array<Array<Fact>> = [[]]
+  for (const line of notes) {
+    if (line._tag === "anew") subscriptions.push([])
+    else if (line._tag === "saw") subscriptions.at(-1)!.push(line.event)
+  }
   const reads = notes.filter(isNote("read"))
   const others = new Set(additions.map(({ position }) => position))
   const problems = [
-    ...problemsOfFollowed(wanted, { subscribed, reads: [] }),
+    ...subscriptions.flatMap((subscribed) => problemsOfFollowed(wanted, { subscribed, reads: [] })),
     ...problemsOfFollowed(all, { subscribed: [], reads }, others)
   ]
-  if ((subscribed.at(-1)?.position ?? 0) !== (wanted.at(-1)?.position ?? 0)) {
-    problems.push(`the subscription ends at ${subscribed.at(-1)?.position} instead of ${wanted.at(-1)?.position}`)
+  if (!isAtEnd) return some(slot, problems)
+  const last = subscriptions.at(-1)!.at(-1)?.position
+  if (last !== wanted.at(-1)?.position) {
+    problems.push(`the subscription ends at ${last} instead of ${wanted.at(-1)?.position}`)
   }
   if ((reads.at(-1)?.head ?? 0) !== head) problems.push(`reads end at ${reads.at(-1)?.head} instead of ${head}`)
   return some(slot, problems)
 }
 
 /** All that the history and the notes prove. */
-export const judgeHistory = (ledger: LedgerFiles, witnesses: ReadonlyArray<Witnesses>): Problems => {
+export const judgeHistory = (
+  ledger: LedgerFiles,
+  witnesses: ReadonlyArray<Witnesses>,
+  /** Whether all had time to come to the end of the history. */
+  isAtEnd: boolean
+): Problems => {
   const notes = witnesses.flatMap(({ notes }) => notes)
   return [
     ...some("ledger", ledger.problems),
@@ -89,7 +105,9 @@ export const judgeHistory = (ledger: LedgerFiles, witnesses: ReadonlyArray<Witne
       problemsOfWitnesses(ledger.events, notes.filter(isNote("try", "stored", "refused", "fault")))
     ),
     ...some("tags", problemsOfTagging(ledger.events, ledger.additions, notes.filter(isNote("tagging", "tagged")))),
-    ...witnesses.filter(({ role }) => role === "follower").flatMap((follower) => problemsOfFollower(follower, ledger)),
+    ...witnesses.filter(({ role }) => role === "follower").flatMap((follower) =>
+      problemsOfFollower(follower, ledger, isAtEnd)
+    ),
     ...some("seen", notes.filter(isNote("problem")).map(({ problem }) => problem))
   ]
 }
@@ -294,7 +312,7 @@ export const judge = Effect.fnUntraced(function*({ at, options, seed, witnesses 
   const found = (what: string) => (more: Problems) => problems.push(...some(what, more))
 
   at("reading the ledger's files")
-  problems.push(...judgeHistory(readLedgerFiles(join(folder, "ledger")), witnesses))
+  problems.push(...judgeHistory(readLedgerFiles(join(folder, "ledger")), witnesses, true))
 
   const opened = Tally.layer.pipe(Layer.provideMerge(breakableLayer(options, "adaptive")))
   yield* Effect.gen(function*() {

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url"
 import type { Batch } from "../fixtures/appends.ts"
 import type { Answer, Command, Orders, SoakNote } from "../fixtures/soakProcess.ts"
 import { Child, type Surroundings } from "../harness/child.ts"
-import { judge, type Witnesses } from "./judge.ts"
+import { judge, judgeHistory, type Witnesses } from "./judge.ts"
 import { readLedgerFiles } from "./ledgerFiles.ts"
 import {
   type Happening,
@@ -21,7 +21,7 @@ import {
   type SlotPlan,
   type StorePlan
 } from "./plan.ts"
-import { seedOf } from "./random.ts"
+import { fromSeed, seedOf } from "./random.ts"
 
 // models
 
@@ -230,20 +230,22 @@ class Round {
     const { name, role, tags, type } = slot.plan
     const incarnation = this.tally.processes += 1
     const id = `${name}_${incarnation}`
+    const seed = seedOf(this.seed, "process", id)
     this.read(slot)
-    const saw = slot.notes.findLast((line) => line._tag === "saw")
+    const saw = slot.notes.findLast((line) => line._tag === "saw" || line._tag === "anew")
     const read = slot.notes.findLast((line) => line._tag === "read")
     const orders: Orders = {
       role,
       options: this.storeOptions,
       calls: slot.calls,
       name: id,
-      seed: seedOf(this.seed, "process", id),
+      seed,
       witness: join(this.soak.root, "witnesses", this.store.name, `${id}.jsonl`),
       again: role === "writer" ? openBatches(slot.notes) : [],
       tags,
       type,
       subscribedTo: saw?._tag === "saw" ? saw.event.position : 0,
+      anew: fromSeed(seed).oneIn(3),
       readTo: read?._tag === "read" ? read.head : 0
     }
     const child = new Child<Command, Answer>(fixture, id, this.soak.surroundings)
@@ -525,7 +527,11 @@ export const make = (options: Options): Soak => {
     tally.rounds += 1
     const round = new Round(options, tally, store, plan, roundSeed, notes)
     const problems = await round.run()
-    if (problems.length > 0) return { problems, known }
+    if (problems.length > 0) {
+      // what the history tells beside that
+      const ledger = readLedgerFiles(join(root, store.name, "ledger"))
+      return { problems: [...problems, ...judgeHistory(ledger, round.witnesses(), false)], known }
+    }
     const segments = round.count(known)
     let step = ""
     const judged = await Promise.race([
