@@ -1,7 +1,15 @@
 /** The judge of the processes' tests must notice what they look for. */
 import { assert, describe, it } from "@effect/vitest"
-import type { Fact, Note, Payload } from "../fixtures/appends.ts"
-import { openTries, problemsOfFollowed, problemsOfHistory, problemsOfWitnesses } from "./oracle.ts"
+import type { Addition, Fact, Note, Payload } from "../fixtures/appends.ts"
+import type { TagNote } from "../fixtures/soakProcess.ts"
+import {
+  openTries,
+  problemsOfFollowed,
+  problemsOfHistory,
+  problemsOfTagging,
+  problemsOfWitnesses,
+  withAdditions
+} from "./oracle.ts"
 
 /** A batch whose first event stands at this position. */
 const batch = (
@@ -149,6 +157,93 @@ describe("the judge of histories", () => {
           reads: [{ head: 7, events: part(0, 3) }, { head: 3, events: [] }]
         }),
         "the head fell"
+      ),
+      []
+    )
+  })
+
+  it("notices what nobody tried, and refusals that are counted as such", () => {
+    assert.deepStrictEqual(missing(problemsOfWitnesses(good, []), "nobody tried a", "nobody tried c"), [])
+    assert.deepStrictEqual(
+      missing(
+        problemsOfWitnesses(good, [...["a", "b", "c"].map(tried), {
+          _tag: "refused",
+          batch: "c",
+          error: "AppendOutcomeUnknown"
+        }], new Set()),
+        "c was refused (AppendOutcomeUnknown)"
+      ),
+      []
+    )
+  })
+})
+
+describe("the judge of histories in which tags were added", () => {
+  const addition = (
+    position: number,
+    ...targets: ReadonlyArray<readonly [position: number, tag: string]>
+  ): Addition => ({
+    position,
+    targets: targets.map(([position, tag]) => ({ position, tags: [tag] }))
+  })
+  const items = [{ types: ["Happened"], tags: ["x:1"] }]
+  const tagging: TagNote = { _tag: "tagging", items, tag: "m" }
+  const tagged = (upTo: number): TagNote => ({ ...tagging, _tag: "tagged", upTo })
+  const history = [
+    ...batch(1, "a", { size: 2, tags: ["x:1"] }),
+    ...batch(4, "b", { tags: ["x:1"], guard: { ...guard(3, "m"), seen: 2 } })
+  ]
+  const additions = [addition(3, [1, "m"], [2, "m"])]
+
+  it("has nothing against a right one", () => {
+    assert.deepStrictEqual(problemsOfHistory(history, additions), [])
+    assert.deepStrictEqual(problemsOfTagging(history, additions, [tagging, tagged(3)]), [])
+    assert.deepStrictEqual(withAdditions(history, additions).map(({ tags }) => tags.join()), ["x:1,m", "x:1,m", "x:1"])
+    // said again, it changes nothing
+    const again = [...additions, addition(5, [1, "m"])]
+    const later = [...history, ...batch(6, "c", { guard: { ...guard(4, "m"), seen: 2 } })]
+    assert.deepStrictEqual(problemsOfHistory(later, again), [])
+    assert.deepStrictEqual(withAdditions(history, again)[0]!.tags, ["x:1", "m"])
+    const reads = [{ head: 3, events: history.slice(0, 2) }, { head: 4, events: history.slice(2) }]
+    assert.deepStrictEqual(problemsOfFollowed(history, { subscribed: [], reads }, new Set([3])), [])
+  })
+
+  it("notices a decision that missed an addition", () => {
+    const late = [...history.slice(0, 2), ...batch(4, "b", { guard: guard(2, "m") })]
+    assert.deepStrictEqual(missing(problemsOfHistory(late, additions), "looked up to 2 and missed the tags of 3"), [])
+  })
+
+  it("notices a decision that saw too little, or too much", () => {
+    for (const seen of [1, 3]) {
+      const other = [...history.slice(0, 2), ...batch(4, "b", { guard: { ...guard(3, "m"), seen } })]
+      assert.deepStrictEqual(missing(problemsOfHistory(other, additions), `saw ${seen} events instead of 2`), [])
+    }
+    const early = [...history.slice(0, 2), ...batch(4, "b", { guard: { ...guard(3, "m"), seen: 2 } })]
+    assert.deepStrictEqual(missing(problemsOfHistory(early, []), "saw 2 events instead of 0"), [])
+  })
+
+  it("notices tags that nobody added, that are nowhere, and that were acknowledged and are not there", () => {
+    assert.deepStrictEqual(missing(problemsOfTagging(history, additions, []), "nobody tried to add m to 1"), [])
+    const other: TagNote = { ...tagging, items: [{ types: ["Other"] }] }
+    assert.deepStrictEqual(missing(problemsOfTagging(history, additions, [other]), "nobody tried to add m to 2"), [])
+    assert.deepStrictEqual(
+      missing(problemsOfTagging(history, [addition(3, [7, "m"])], [tagging]), "adds tags to 7, where no event is"),
+      []
+    )
+    assert.deepStrictEqual(
+      missing(
+        problemsOfTagging(history, [addition(3, [1, "m"])], [tagging, tagged(3)]),
+        "m was added to all up to 3, and 2 lacks it"
+      ),
+      []
+    )
+  })
+
+  it("notices a read that ends before its head though an event is there", () => {
+    assert.deepStrictEqual(
+      missing(
+        problemsOfFollowed(history, { subscribed: [], reads: [{ head: 3, events: history.slice(0, 2) }] }),
+        "a read at 3 ends at 2"
       ),
       []
     )

@@ -55,7 +55,7 @@ const isNote =
     (tags as ReadonlyArray<string>).includes(line._tag)
 
 /** As who follows notes events. */
-const asSeen = ({ data, id, position, type }: LedgerEvent) => {
+export const asSeen = ({ data, id, position, type }: LedgerEvent) => {
   const { filler: _, ...rest } = data
   return { position, id, type, tags: [], data: rest }
 }
@@ -143,59 +143,61 @@ const toPositions = (events: ReadonlyArray<{ readonly position: number }>) =>
 const sortedText = (tags: ReadonlyArray<string>) => [...new Set(tags)].sort().join()
 
 /** Every answer is what a plain filter over the history finds. */
-const problemsOfAnswers = Effect.fnUntraced(function*(history: ReadonlyArray<LedgerEvent>, head: number, seed: number) {
-  const problems: Array<string> = []
-  if (((yield* EventStore.head) ?? 0) !== head) {
-    problems.push(`the head is ${yield* EventStore.head} instead of ${head}`)
-  }
-  const found = yield* Stream.runCollect(EventStore.stream(Query.all))
-  if (toPositions(found) !== toPositions(history)) {
-    problems.push(`it has ${found.length} events instead of ${history.length}`)
-  }
-  for (const [i, { event, metadata, position, tags, type }] of found.entries()) {
-    const real = history[i]
-    if (
-      real?.id !== metadata.id || real.type !== type || sortedText(real.tags) !== sortedText(tags) ||
-      JSON.stringify(real.data) !== JSON.stringify(event.data)
-    ) problems.push(`it has another event at ${position} than its ledger`)
-  }
-  const random = fromSeed(seed)
-  for (const items of queriesOf(history, seed)) {
-    const expected = history.filter((event) => finds({ items }, event))
-    const what = JSON.stringify(items)
-    const query = toQuery({ items, after: 0 })
-    const { events } = yield* EventStore.read(query)
-    if (toPositions(events) !== toPositions(expected)) {
-      problems.push(`${what} finds ${events.length} events instead of ${expected.length}`)
+export const problemsOfAnswers = Effect.fnUntraced(
+  function*(history: ReadonlyArray<LedgerEvent>, head: number, seed: number) {
+    const problems: Array<string> = []
+    if (((yield* EventStore.head) ?? 0) !== head) {
+      problems.push(`the head is ${yield* EventStore.head} instead of ${head}`)
     }
-    const after = random.below(head)
-    const before = after + random.below(head - after + 1) + 1
-    const part = yield* EventStore.read(query, {
-      after: (after || undefined) as Position,
-      before: before as Position,
-      backwards: true,
-      limit: 7
-    })
-    const expectedPart = expected.filter(({ position }) => position > after && position < before).slice(-7).reverse()
-    if (toPositions(part.events) !== toPositions(expectedPart)) {
-      problems.push(
-        `${what} from ${before} down to ${after} finds ${toPositions(part.events)} instead of ${
-          toPositions(expectedPart)
-        }`
-      )
+    const found = yield* Stream.runCollect(EventStore.stream(Query.all))
+    if (toPositions(found) !== toPositions(history)) {
+      problems.push(`it has ${found.length} events instead of ${history.length}`)
     }
-    const last = yield* EventStore.readLast(query)
-    if (last?.position !== expected.at(-1)?.position) {
-      problems.push(`${what} has ${last?.position} last instead of ${expected.at(-1)?.position}`)
+    for (const [i, { event, metadata, position, tags, type }] of found.entries()) {
+      const real = history[i]
+      if (
+        real?.id !== metadata.id || real.type !== type || sortedText(real.tags) !== sortedText(tags) ||
+        JSON.stringify(real.data) !== JSON.stringify(event.data)
+      ) problems.push(`it has another event at ${position} than its ledger`)
     }
+    const random = fromSeed(seed)
+    for (const items of queriesOf(history, seed)) {
+      const expected = history.filter((event) => finds({ items }, event))
+      const what = JSON.stringify(items)
+      const query = toQuery({ items, after: 0 })
+      const { events } = yield* EventStore.read(query)
+      if (toPositions(events) !== toPositions(expected)) {
+        problems.push(`${what} finds ${events.length} events instead of ${expected.length}`)
+      }
+      const after = random.below(head)
+      const before = after + random.below(head - after + 1) + 1
+      const part = yield* EventStore.read(query, {
+        after: (after || undefined) as Position,
+        before: before as Position,
+        backwards: true,
+        limit: 7
+      })
+      const expectedPart = expected.filter(({ position }) => position > after && position < before).slice(-7).reverse()
+      if (toPositions(part.events) !== toPositions(expectedPart)) {
+        problems.push(
+          `${what} from ${before} down to ${after} finds ${toPositions(part.events)} instead of ${
+            toPositions(expectedPart)
+          }`
+        )
+      }
+      const last = yield* EventStore.readLast(query)
+      if (last?.position !== expected.at(-1)?.position) {
+        problems.push(`${what} has ${last?.position} last instead of ${expected.at(-1)?.position}`)
+      }
+    }
+    return problems
   }
-  return problems
-})
+)
 
 // copies
 
 /** Each event has its file, which says what the ledger says; nothing else has one. */
-const problemsOfEventFiles = (
+export const problemsOfEventFiles = (
   folder: string,
   events: ReadonlyArray<LedgerEvent>,
   history: ReadonlyArray<LedgerEvent>
@@ -238,7 +240,7 @@ const stateFilesIn = (folder: string): ReadonlyArray<Record<string, unknown>> =>
 // projections
 
 /** States, and what finds them, are what a plain fold of the history gives. */
-const problemsOfStates = Effect.fnUntraced(function*(events: ReadonlyArray<LedgerEvent>, head: number) {
+export const problemsOfStates = Effect.fnUntraced(function*(events: ReadonlyArray<LedgerEvent>, head: number) {
   const problems: Array<string> = []
   const expected = expectedRows(events)
   yield* Tally.waitFor(head as Position)
@@ -262,7 +264,7 @@ const problemsOfStates = Effect.fnUntraced(function*(events: ReadonlyArray<Ledge
 })
 
 /** The files follow at their own speed: they are waited for, but not for ever. */
-const problemsOfStateFiles = (folder: string, events: ReadonlyArray<LedgerEvent>) => {
+export const problemsOfStateFiles = (folder: string, events: ReadonlyArray<LedgerEvent>, patience = 1000) => {
   const expected = expectedRows(events).map(({ key, position, state, version }) =>
     JSON.stringify({ key, position, state, version })
   ).join("\n")
@@ -273,7 +275,7 @@ const problemsOfStateFiles = (folder: string, events: ReadonlyArray<LedgerEvent>
   )
   return look.pipe(
     Effect.filterOrFail((found) => found === [...expected.split("\n")].sort().join("\n"), () => "late" as const),
-    Effect.retry({ times: 1000, schedule: Schedule.spaced("10 millis") }),
+    Effect.retry({ times: patience, schedule: Schedule.spaced("10 millis") }),
     Effect.as([] as Problems),
     Effect.catch(() => Effect.succeed(["they never are what the states are"]))
   )
@@ -282,7 +284,7 @@ const problemsOfStateFiles = (folder: string, events: ReadonlyArray<LedgerEvent>
 // left-overs
 
 /** Nobody is there, so nobody has a lock or waits for one. */
-const leftOvers = (root: string, store: string): Problems => {
+export const leftOvers = (root: string, store: string): Problems => {
   const problems: Array<string> = []
   for (const name of readdirSync(join(root, store), { recursive: true, encoding: "utf8" })) {
     if (/\.queue\/./.test(name)) problems.push(`${name} waits for a lock`)

@@ -20,8 +20,8 @@ export interface Size {
 
 export const sizes = {
   /** For a test: seconds. */
-  small: { faults: [12, 12], appends: 150, rounds: [1, 1], pause: 600 },
-  long: { faults: [10, 40], appends: 1000, rounds: [2, 5], pause: 1200 }
+  small: { faults: [10, 10], appends: 120, rounds: [2, 2], pause: 500 },
+  long: { faults: [10, 40], appends: 500, rounds: [2, 5], pause: 1200 }
 } as const satisfies { readonly [name: string]: Size }
 
 export interface StorePlan {

@@ -14,6 +14,8 @@ import { make, type Tally } from "./soak.ts"
 const help = `npm run soak -- [options]
 
   --minutes N      no further round begins after so long          (5)
+  --rounds N       nor after so many                              (any number)
+  --small          rounds of a few seconds, as the tests have them
   --processes N    that work at once, 3 to 32                     (6)
   --seed N         chooses everything but what the system's scheduler does (random)
   --root DIR       where the stores lie                           (a temporary folder)
@@ -35,6 +37,8 @@ const read = () => {
     return parseArgs({
       options: {
         minutes: { type: "string", default: "5" },
+        rounds: { type: "string", default: "Infinity" },
+        small: { type: "boolean", default: false },
         processes: { type: "string", default: "6" },
         seed: { type: "string" },
         root: { type: "string" },
@@ -76,6 +80,7 @@ if (options.help) {
   process.exit(0)
 }
 const minutes = number("minutes", options.minutes, (n) => n > 0)
+const rounds = number("rounds", options.rounds, (n) => n === Infinity || (Number.isInteger(n) && n > 0))
 const processes = number("processes", options.processes, (n) => Number.isInteger(n) && n >= 3 && n <= 32)
 const seed = options.seed === undefined
   ? Math.floor(Math.random() * 2 ** 31)
@@ -89,9 +94,9 @@ const soak = async (folder: string, mutant: string | undefined): Promise<Readonl
     seed,
     processes,
     root: folder,
-    size: sizes.long,
+    size: options.small ? sizes.small : sizes.long,
     keep: options.keep,
-    isOver: () => seconds() >= minutes * 60,
+    isOver: (tally) => tally.rounds >= rounds || seconds() >= minutes * 60,
     ...(mutant === undefined ? {} : { surroundings: makeMutant(mutant, folder) })
   })
   const timer = setInterval(() => console.log(show(tally, seconds())), 5000)
@@ -104,8 +109,12 @@ const soak = async (folder: string, mutant: string | undefined): Promise<Readonl
   }
 }
 
-const command = (...more: ReadonlyArray<string>) =>
-  ["npm run soak --", `--minutes ${minutes}`, `--processes ${processes}`, `--seed ${seed}`, ...more].join(" ")
+const command = [
+  "npm run soak --",
+  ...(options.small ? ["--small"] : []),
+  ...(rounds === Infinity ? [] : [`--rounds ${rounds}`]),
+  `--minutes ${minutes} --processes ${processes} --seed ${seed}`
+].join(" ")
 
 const folder = (): string => {
   if (options.root === undefined) return mkdtempSync(join(tmpdir(), "effect-opossum-soak-"))
@@ -144,7 +153,7 @@ if (options.mutant !== undefined) {
   } else {
     for (const problem of problems) console.error(problem)
     console.error(`\n${problems.length} problems; the stores and the witnesses are in ${root}`)
-    console.error(`again, but for what the scheduler does: ${command(`--root ${root}`)}`)
+    console.error(`again, but for what the scheduler does: ${command}`)
     process.exitCode = 1
   }
 }

@@ -343,9 +343,12 @@ class Round {
 
   /** One of those that run gets what is planned for it. */
   private happen({ victim, what }: Happening): void {
-    const isWriting = what._tag === "arm"
-    const able = this.slots.filter(({ isDoomed, plan, state, stopMillis }) =>
-      !isDoomed && stopMillis === 0 && (isWriting ? state === "up" && plan.role !== "follower" : state !== "gone")
+    // Who is stopped for long, to be overtaken, must be one that writes events.
+    const isWanted = ({ plan: { role } }: Slot) =>
+      what._tag !== "arm" || role === "writer" || (role === "runner" && what.action === "SIGKILL")
+    const able = this.slots.filter((slot) =>
+      isWanted(slot) && !slot.isDoomed && slot.stopMillis === 0 &&
+      (what._tag === "kill" ? slot.state !== "gone" : slot.state === "up")
     )
     const slot = able[victim % able.length]
     const child = slot?.child
@@ -357,7 +360,6 @@ class Round {
         // also one that is stopped goes at once
         return
       case "stop":
-        if (slot.state !== "up") return
         child.signal("SIGSTOP")
         return this.isStopped(slot, what.millis)
       case "arm": {
@@ -368,7 +370,8 @@ class Round {
         return
       }
       case "close":
-        if (slot.state !== "up" || slot.plan.role === "follower") return
+        // who follows cannot rest before it knows up to where
+        if (slot.plan.role === "follower") return
         slot.state = "resting"
         void child.ask({ _tag: "rest", head: 0, last: 0 }).then(({ error }) => {
           if (error !== undefined || slot.child !== child) return
