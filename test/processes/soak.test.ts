@@ -1,6 +1,9 @@
 /** The soak, for a few seconds: see `npm run soak`, and CONTRIBUTING.md. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { makeMutant, modulesOf, mutants } from "../soak/mutants.ts"
 import { sizes } from "../soak/plan.ts"
 import { make } from "../soak/soak.ts"
@@ -17,7 +20,8 @@ describe("a soak", () => {
         const seed = Math.floor(Math.random() * 2 ** 31)
         const again = `npm run soak -- --small --rounds ${rounds} --processes ${processes} --seed ${seed}`
         console.log(again)
-        const root = yield* temporaryFolder
+        // left where it is when something is wrong
+        const root = mkdtempSync(join(tmpdir(), "effect-opossum-soak-"))
         const { run, tally } = make({
           seed,
           processes,
@@ -27,7 +31,8 @@ describe("a soak", () => {
         })
         const problems = yield* Effect.promise(run)
         yield* Effect.promise(() => context.annotate(JSON.stringify(tally)))
-        assert.deepStrictEqual(problems, [], again)
+        assert.deepStrictEqual(problems, [], `${again} (the stores are in ${root})`)
+        rmSync(root, { recursive: true, force: true })
         assert.isAtLeast(tally.appends, rounds * sizes.small.appends)
         assert.isAbove(tally.kills, 0)
         assert.isAbove(tally.seen, 0)

@@ -265,19 +265,16 @@ export const problemsOfStates = Effect.fnUntraced(function*(events: ReadonlyArra
 
 /** The files follow at their own speed: they are waited for, but not for ever. */
 export const problemsOfStateFiles = (folder: string, events: ReadonlyArray<LedgerEvent>, patience = 1000) => {
-  const expected = expectedRows(events).map(({ key, position, state, version }) =>
-    JSON.stringify({ key, position, state, version })
-  ).join("\n")
-  const look = Effect.sync(() =>
-    stateFilesIn(folder)
-      .map(({ key, position, state, version }) => JSON.stringify({ key, position, state, version }))
-      .sort().join("\n")
-  )
-  return look.pipe(
-    Effect.filterOrFail((found) => found === [...expected.split("\n")].sort().join("\n"), () => "late" as const),
+  const toText = (states: ReadonlyArray<Record<string, unknown>>) =>
+    states.map(({ key, position, state, version }) => JSON.stringify({ key, position, state, version })).sort().join(
+      "\n"
+    )
+  const expected = toText(expectedRows(events).map((row) => ({ ...row })))
+  // one may be replaced, or go, while it is looked at
+  return Effect.try(() => toText(stateFilesIn(folder)) === expected).pipe(
+    Effect.filterOrFail((isRight) => isRight, () => "late" as const),
     Effect.retry({ times: patience, schedule: Schedule.spaced("10 millis") }),
-    Effect.as([] as Problems),
-    Effect.catch(() => Effect.succeed(["they never are what the states are"]))
+    Effect.match({ onSuccess: (): Problems => [], onFailure: () => ["they never are what the states are"] })
   )
 }
 

@@ -94,7 +94,7 @@ export interface Soak {
 
 const fixture = fileURLToPath(new URL("../fixtures/soakProcess.ts", import.meta.url))
 
-/** Nothing takes so long, in milliseconds, unless it hangs. */
+/** Nothing takes so long, in milliseconds, without any sign of progress, unless it hangs. */
 const limit = 90_000
 
 /** How long an append waits for the right to write: those that have it are stopped for seconds, one after another. */
@@ -385,18 +385,28 @@ class Round {
 
   // waiting
 
-  /** Waits for what the processes bring about; tells what each of them is at if it never comes. */
-  private async until(what: string, condition: () => boolean): Promise<void> {
-    const began = performance.now()
+  /** Waits for what the processes bring about, as long as that comes nearer; tells what each of them is at if it does not. */
+  private async until(what: string, condition: () => boolean, progress: () => number): Promise<void> {
+    let seen = progress()
+    let since = performance.now()
     while (!condition()) {
       if (this.problems.length > 0) throw new Hung(`something went wrong until ${what}`)
-      if (performance.now() - began > limit) {
+      if (progress() !== seen) {
+        seen = progress()
+        since = performance.now()
+      }
+      if (performance.now() - since > limit) {
         this.problems.push(`waited for ${limit / 1000} s in vain until ${what}\n${await this.describe()}`)
         throw new Hung(what)
       }
       await sleep(10)
       for (const slot of this.slots) this.read(slot)
     }
+  }
+
+  private async untilUp(): Promise<void> {
+    const up = () => this.slots.filter(({ state }) => state !== "starting").length
+    await this.until("all have the store open", () => up() === this.slots.length, up)
   }
 
   private async describe(): Promise<string> {
@@ -415,7 +425,7 @@ class Round {
 
   private async chaos(): Promise<void> {
     for (const slot of this.slots) this.start(slot)
-    await this.until("all have the store open", () => this.slots.every(({ state }) => state !== "starting"))
+    await this.untilUp()
     for (const happening of this.plan.faults) {
       await sleep(happening.pause)
       for (const slot of this.slots) this.read(slot)
@@ -425,7 +435,8 @@ class Round {
     const begun = this.acknowledged
     await this.until(
       `so much is appended (${begun} and ${this.plan.appends})`,
-      () => this.acknowledged >= this.plan.appends && this.timers.size === 0
+      () => this.acknowledged >= this.plan.appends && this.timers.size === 0,
+      () => this.acknowledged - this.timers.size
     )
   }
 
@@ -434,7 +445,7 @@ class Round {
     const writers = this.slots.filter(({ plan }) => plan.role === "writer")
     const others = this.slots.filter(({ plan }) => plan.role !== "writer")
     // whoever is armed may still be met by it: nobody is started any more
-    await this.until("all are up", () => this.slots.every(({ state }) => state !== "starting"))
+    await this.untilUp()
     await this.leave(writers, () => ({ head: 0, last: 0 }))
     const { events, head } = readLedgerFiles(join(this.soak.root, this.store.name, "ledger"))
     await this.leave(others, ({ type }) => ({
@@ -453,7 +464,7 @@ class Round {
       }
       const present = slot.child!
       const ask = async () => {
-        if (slot.state === "starting") await this.until("it is up", () => slot.state !== "starting")
+        if (slot.state === "starting") await this.untilUp()
         if (slot.state === "gone") return
         slot.state = "resting"
         const { error } = await present.ask({ _tag: "rest", ...aimOf(slot.plan) })
@@ -464,7 +475,11 @@ class Round {
       }
       void ask().catch(() => {})
     }
-    await this.until("all have gone in order", () => slots.every(({ state }) => state === "gone"))
+    await this.until(
+      "all have gone in order",
+      () => slots.every(({ state }) => state === "gone"),
+      () => slots.reduce((sum, { notes, state }) => sum + notes.length + (state === "gone" ? 1 : 0), 0)
+    )
     // one that was to be killed and was, before it came to its end
     const left = slots.filter(({ hasRested, plan }) => !hasRested && plan.role !== "writer")
     if (left.length > 0) await this.leave(left, aimOf)
@@ -537,17 +552,25 @@ export const make = (options: Options): Soak => {
     }
     const segments = round.count(known)
     let step = ""
-    const judged = await Promise.race([
-      Effect.runPromise(judge({
-        options: round.storeOptions,
-        seed: roundSeed,
-        witnesses: round.witnesses(),
-        at: (what) => step = what
-      })).catch((
-        error: unknown
-      ) => [`${step}: ${error instanceof Error ? error.stack ?? error.message : String(error)}`]),
-      sleep(2 * limit, undefined, { ref: false }).then(() => [`the judge hangs: ${step}`])
-    ])
+    let since = performance.now()
+    const isDone = new AbortController()
+    const watch = async () => {
+      while (performance.now() - since < limit) await sleep(200, undefined, { signal: isDone.signal })
+      return [`the judge hangs: ${step}`]
+    }
+    const look = Effect.runPromise(judge({
+      options: round.storeOptions,
+      seed: roundSeed,
+      witnesses: round.witnesses(),
+      at: (what) => {
+        step = what
+        since = performance.now()
+      }
+    })).catch((error: unknown) => [`${step}: ${error instanceof Error ? error.stack ?? error.message : String(error)}`])
+    const watching = watch()
+    watching.catch(() => {})
+    const judged = await Promise.race([look, watching])
+    isDone.abort()
     return { problems: judged, known: segments }
   }
 
