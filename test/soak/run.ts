@@ -70,9 +70,9 @@ const show = (tally: Tally, seconds: number): string =>
     `${Math.round(tally.events / seconds)} events/s`
   ].join(", ")
 
-const showRest = ({ additions, looks, processes, rebuilds, seen, segments }: Tally): string =>
+const showRest = ({ additions, cutRebuilds, looks, processes, rebuilds, seen, segments }: Tally): string =>
   `${processes} processes, ${segments} segments, ${additions} additions of tags, ${seen} events seen by subscribers, ` +
-  `${looks} looks at a projection, ${rebuilds} rebuilds`
+  `${looks} looks at a projection, ${rebuilds} rebuilds and ${cutRebuilds} kills in one`
 
 const options = read()
 if (options.help) {

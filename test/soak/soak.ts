@@ -61,6 +61,8 @@ export interface Tally {
   additions: number
   seen: number
   rebuilds: number
+  /** Kills in the middle of one. */
+  cutRebuilds: number
   looks: number
 }
 
@@ -83,6 +85,7 @@ const nothing = (): Tally => ({
   additions: 0,
   seen: 0,
   rebuilds: 0,
+  cutRebuilds: 0,
   looks: 0
 })
 
@@ -148,6 +151,8 @@ class Slot {
   state: "starting" | "up" | "stopped" | "resting" | "gone" = "gone"
   /** Its end by a signal is no surprise. */
   isDoomed = false
+  /** So many notes are of those before it. */
+  notesBefore = 0
   /** It came to its end and closed the store. */
   hasRested = false
   /** How long it shall be stopped when it stops itself. */
@@ -253,6 +258,7 @@ class Round {
     slot.witness = new Witness(orders.witness)
     slot.state = "starting"
     slot.isDoomed = false
+    slot.notesBefore = slot.notes.length
     slot.hasRested = false
     slot.stopMillis = 0
     void child.ask({ _tag: "start", orders }).then(({ error }) => {
@@ -269,6 +275,10 @@ class Round {
       if (signal === "SIGKILL" && isDoomed) {
         if (this.isOver) return
         this.tally.kills += 1
+        const rebuild = slot.notes.slice(slot.notesBefore).findLast(({ _tag }) =>
+          _tag === "rebuilding" || _tag === "rebuilt"
+        )
+        if (rebuild?._tag === "rebuilding") this.tally.cutRebuilds += 1
         if (!this.isQuiet) this.start(slot)
       } else if (state !== "resting" || code !== 0) {
         this.problems.push(`${id} ended with ${String(code ?? signal)}\n${child.output}`)
