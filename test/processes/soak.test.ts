@@ -11,6 +11,7 @@ import { temporaryFolder } from "../support/temporaryFolder.ts"
 
 const rounds = 2
 const processes = 5
+const patience = 60_000
 
 describe("a soak", () => {
   it.live(
@@ -27,6 +28,7 @@ describe("a soak", () => {
           processes,
           root,
           size: sizes.small,
+          patience,
           isOver: (tally) => tally.rounds >= rounds
         })
         const problems = yield* Effect.promise(run)
@@ -50,6 +52,7 @@ describe("a soak", () => {
           processes: 4,
           root,
           size: sizes.small,
+          patience,
           isOver: (tally) => tally.rounds >= rounds,
           surroundings: makeMutant("lock-released-early-and-no-look", root)
         })

@@ -23,7 +23,9 @@ export const mutants: { readonly [name: string]: Mutant } = {
   "projection-counts-again": { patches: ["soak-projection-counts-again"], expected: "noticed" },
   "subscription-skips": { patches: ["store-subscription-skips"], expected: "noticed" },
   "retries-are-stored-again": { patches: ["soak-retries-are-stored-again"], expected: "noticed" },
-  "tags-do-not-conflict": { patches: ["soak-tags-do-not-conflict"], expected: "noticed" }
+  "tags-do-not-conflict": { patches: ["soak-tags-do-not-conflict"], expected: "noticed" },
+  /** Best tried with little `--patience`. */
+  "an-append-is-not-answered": { patches: ["soak-an-append-is-not-answered"], expected: "noticed" }
 }
 
 const root = fileURLToPath(new URL("../..", import.meta.url))

@@ -18,6 +18,7 @@ const help = `npm run soak -- [options]
   --small          rounds of a few seconds, as the tests have them
   --processes N    that work at once, 3 to 32                     (6)
   --seed N         chooses everything but what the system's scheduler does (random)
+  --patience N     seconds without any progress, after which something hangs  (90)
   --root DIR       where the stores lie                           (a temporary folder)
   --keep           leaves the folder, also when all is well
   --mutant NAME    runs weakened code, which must be noticed; "all" runs all of them, for at most --minutes each
@@ -41,6 +42,7 @@ const read = () => {
         small: { type: "boolean", default: false },
         processes: { type: "string", default: "6" },
         seed: { type: "string" },
+        patience: { type: "string", default: "90" },
         root: { type: "string" },
         keep: { type: "boolean", default: false },
         mutant: { type: "string" },
@@ -80,6 +82,7 @@ if (options.help) {
   process.exit(0)
 }
 const minutes = number("minutes", options.minutes, (n) => n > 0)
+const patience = number("patience", options.patience, (n) => n > 0)
 const rounds = number("rounds", options.rounds, (n) => n === Infinity || (Number.isInteger(n) && n > 0))
 const processes = number("processes", options.processes, (n) => Number.isInteger(n) && n >= 3 && n <= 32)
 const seed = options.seed === undefined
@@ -95,6 +98,7 @@ const soak = async (folder: string, mutant: string | undefined): Promise<Readonl
     processes,
     root: folder,
     size: options.small ? sizes.small : sizes.long,
+    patience: patience * 1000,
     keep: options.keep,
     isOver: (tally) => tally.rounds >= rounds || seconds() >= minutes * 60,
     ...(mutant === undefined ? {} : { surroundings: makeMutant(mutant, folder) })

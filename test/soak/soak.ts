@@ -32,6 +32,8 @@ export interface Options {
   readonly size: Size
   /** After these no further round begins. */
   readonly isOver: (tally: Tally) => boolean
+  /** Nothing takes so long, in milliseconds, without any sign of progress, unless it hangs. */
+  readonly patience: number
   /** Leaves all stores where they are, and the witnesses. */
   readonly keep?: boolean
   /** That loads a mutant. */
@@ -96,9 +98,6 @@ export interface Soak {
 }
 
 const fixture = fileURLToPath(new URL("../fixtures/soakProcess.ts", import.meta.url))
-
-/** Nothing takes so long, in milliseconds, without any sign of progress, unless it hangs. */
-const limit = 90_000
 
 /** How long an append waits for the right to write: those that have it are stopped for seconds, one after another. */
 const lockTimeout = 60_000
@@ -405,8 +404,9 @@ class Round {
         seen = progress()
         since = performance.now()
       }
-      if (performance.now() - since > limit) {
-        this.problems.push(`waited for ${limit / 1000} s in vain until ${what}\n${await this.describe()}`)
+      const { patience } = this.soak
+      if (performance.now() - since > patience) {
+        this.problems.push(`waited for ${patience / 1000} s in vain until ${what}\n${await this.describe()}`)
         throw new Hung(what)
       }
       await sleep(10)
@@ -542,7 +542,7 @@ class Round {
 // a soak
 
 export const make = (options: Options): Soak => {
-  const { isOver, keep = false, processes, root, seed, size } = options
+  const { isOver, keep = false, patience, processes, root, seed, size } = options
   const tally = nothing()
 
   const runRound = async (
@@ -565,7 +565,7 @@ export const make = (options: Options): Soak => {
     let since = performance.now()
     const isDone = new AbortController()
     const watch = async () => {
-      while (performance.now() - since < limit) await sleep(200, undefined, { signal: isDone.signal })
+      while (performance.now() - since < patience) await sleep(200, undefined, { signal: isDone.signal })
       return [`the judge hangs: ${step}`]
     }
     const look = Effect.runPromise(judge({

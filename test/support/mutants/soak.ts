@@ -55,6 +55,11 @@ export const patches: Patches = {
     find: "let saved: number = found?.position ?? 0",
     replace: "let saved: number = Math.max(0, (found?.position ?? 0) - 1)"
   },
+  "soak-an-append-is-not-answered": {
+    file: "src/layers/internal/GroupWriter.ts",
+    find: "for (let i = 0; i < committed; i++) answer(",
+    replace: "for (let i = 0; i < committed; i++) if (appended[i]!.head % 40 !== 0) answer("
+  },
   "soak-retries-are-stored-again": {
     file: "src/layers/internal/GroupWriter.ts",
     find: "const committed = yield* committedTwin(request)",
