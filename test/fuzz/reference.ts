@@ -122,6 +122,7 @@ const depthOf = (u: unknown): number => {
 }
 
 const isRecord = (json: Json): boolean => {
+  if (!isWhole(json.position, 1)) return false
   if (json.kind === "event") {
     const { data, metadata, tags, type, version } = json
     return isText(type) && isWhole(version, 1) && areTexts(tags) && data !== undefined && isObject(metadata) &&
