@@ -32,7 +32,7 @@ const links = Array.from(text.matchAll(/\[([^\]]+)\]\(([^)#]+)\)/g), ([, name, p
 const known = new Map(links.filter(([, path]) => path.includes("test")))
 const ids = new Set(rules.map(({ id }) => id))
 
-describe(page, () => {
+describe("docs/guarantees.md", () => {
   it("has rows", () => assert.isAbove(rows.length, 40))
 
   it("links to what exists", () => {
