@@ -38,6 +38,8 @@ export default defineConfig({
     // Checked by the compiler alone (`npm run check`): there is nothing in them to run.
     exclude: ["test/types/**"],
     pool: "forks",
+    // Left to itself the runner keeps a core free, which of two is half.
+    maxWorkers: "100%",
     sequence: { sequencer: LongFirst },
     testTimeout: 30_000,
     hookTimeout: 30_000
