@@ -1,6 +1,6 @@
 /** That the page of guarantees is true to the repository: whatever it names as a proof, a rule or a mutant exists. */
 import { assert, describe, it } from "@effect/vitest"
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync, globSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { rules } from "../src/testing/Conformance.ts"
@@ -31,9 +31,33 @@ const links = Array.from(text.matchAll(/\[([^\]]+)\]\(([^)#]+)\)/g), ([, name, p
 /** What a proof may be called, once it was linked. */
 const known = new Map(links.filter(([, path]) => path.includes("test")))
 const ids = new Set(rules.map(({ id }) => id))
+/** What tests say; a patch alone is no proof that anything notices it. */
+const tests = globSync("test/**/*.ts", { cwd: root })
+  .filter((file) => !/test\/(support\/mutants|types|guarantees)|test\/soak\/mutants/.test(file))
+  .map((file) => readFileSync(join(root, file), "utf8"))
+  .join("\n")
+/** Where all of a file's patches are tried one after another. */
+const triedWhole = globSync("test/support/mutants/*.ts", { cwd: root })
+  .filter((file) => tests.includes(`import { patches } from "../${file.slice("test/".length)}"`))
+  .map((file) => readFileSync(join(root, file), "utf8"))
+  .join("\n")
+const isTried = (mutant: string) =>
+  triedWhole.includes(`"${mutant}": {`) ||
+  [mutant, mutant.slice(mutant.indexOf("-") + 1)].some((name) =>
+    tests.includes(`"${name}"`) || new RegExp(`^\\s+"?${name}"?: `, "m").test(tests)
+  )
 
 describe("docs/guarantees.md", () => {
   it("has rows", () => assert.isAbove(rows.length, 40))
+
+  it("counts rules and mutants", async () => {
+    const controls = /control|does-not-fit|lock-other-words/
+    const mutants = Object.keys(await loadPatches(join(root, "test/support/mutants"))).filter((name) =>
+      !controls.test(name)
+    )
+    assert.include(text, `| rules of the kit | ${rules.length},`)
+    assert.include(text, `| mutants | ${mutants.length}:`)
+  })
 
   it("links to what exists", () => {
     const broken = links.filter(([, path]) => !existsSync(join(root, dirname(page), path)))
@@ -54,6 +78,7 @@ describe("docs/guarantees.md", () => {
       const patches = await loadPatches(join(root, "test/support/mutants"))
       assert.isAbove(code(mutants).length, 0, "no mutant")
       assert.deepStrictEqual(code(mutants).filter((name) => !(name in patches)), [], "no mutants")
+      assert.deepStrictEqual(code(mutants).filter((name) => !isTried(name)), [], "no test tries them")
     })
   }
 })

@@ -116,6 +116,9 @@ const walk = (value: unknown, depth: number): string | undefined => {
   }
 }
 
+/** `JSON.rawJSON` makes objects that are written as whatever text they were given, where the engine has it. */
+const isRaw = (JSON as { readonly isRawJSON?: (value: unknown) => boolean }).isRawJSON
+
 /** JSON asks a value how it wants to be written, and would write what it answers. */
 const writesItself = (value: object): boolean => typeof (value as { readonly toJSON?: unknown }).toJSON === "function"
 
@@ -140,6 +143,7 @@ const walkObject = (object: object, depth: number): string | undefined => {
     const name: unknown = (object as { constructor?: { name?: unknown } }).constructor?.name
     return `is no plain object but a ${typeof name === "string" && name !== "" ? name : "class's instance"}`
   }
+  if (proto === null && isRaw?.(object) === true) return "is raw JSON, of which nobody looks at the text"
   if (Object.getOwnPropertySymbols(object).length > 0) return "has a symbol as a key"
   if (writesItself(object)) return "has a function toJSON"
   // Own keys alone, and so also `__proto__` where it is data.

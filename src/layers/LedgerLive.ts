@@ -498,9 +498,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   /**
    * Begins a segment of our own behind all that is valid. With `sealAt`, a failed segment of our own is sealed there instead; then
-   * the answer is `false` if somebody else was first.
+   * the answer is `false` if somebody else was first. `isSynced`: all that this process knows is durable.
    */
-  const takeOver = Effect.fnUntraced(function*(sealAt?: Ledger.Cursor) {
+  const takeOver = Effect.fnUntraced(function*(sealAt?: Ledger.Cursor, isSynced = false) {
     yield* dropOwn
     for (let tries = 1; tries <= takeOverTries; tries++) {
       if (tries > 1) yield* Effect.sleep(yield* Random.nextIntBetween(1, 2 + tries))
@@ -518,7 +518,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
           0,
           `the next lower number that there is is ${
             numbers[stray + 1]
-          }: this is none of this store's segments, or those are gone`
+          }: move this file away if it is none of the store's, else restore the missing ones`
         )
       }
       if (sealAt !== undefined && highest !== sealAt.segment && highest !== spare?.number) return false
@@ -537,7 +537,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       if (spare !== undefined && spare.scope !== scope) yield* Scope.close(spare.scope, Exit.void)
       spare = undefined
       isSpare = false
-      const done = yield* begin(number, file, sealAt).pipe(
+      const done = yield* begin(number, file, sealAt, isSynced).pipe(
         Effect.onExit((exit) => {
           if (Exit.isSuccess(exit) && exit.value !== undefined) return Effect.void
           if (Exit.isFailure(exit) && isSpare) {
@@ -555,7 +555,12 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   })
 
   /** Steps 2 to 7, in a segment that this process just created. `undefined`: another one was created meanwhile. */
-  const begin = Effect.fnUntraced(function*(number: number, file: WritableFile, sealAt: Ledger.Cursor | undefined) {
+  const begin = Effect.fnUntraced(function*(
+    number: number,
+    file: WritableFile,
+    sealAt: Ledger.Cursor | undefined,
+    isSynced: boolean
+  ) {
     // If the name has gone to another store, this file lies in that one: it stays void there.
     yield* checkDeleted
     // 2. only now read what is there
@@ -590,8 +595,10 @@ export const make = Effect.fnUntraced(function*(options: Options) {
           }: ${left} bytes behind byte ${end.end} are left out, of a commit that was in flight when its writer stopped`
         )
       }
-      // 3. Without syncs nothing but the header is known to be durable.
-      const from = !base.confirmed ? 0 : link.header.durability === "os" ? link.start : tail.confirmed.end
+      // 3. Without syncs nothing but the header is known to be durable, unless the owner has seen to it.
+      const isKnown = link.header.durability === "sync" ||
+        (isSynced && link.number === cursor.segment && end.end === cursor.end)
+      const from = !base.confirmed ? 0 : isKnown ? tail.confirmed.end : link.start
       yield* secure(link.number, from, end.end, file)
     }
     // 4.
@@ -726,7 +733,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     if (!(yield* isOwn) || cursor.position !== behind) return nothing
     let group = Format.encodeGroup(batches, cursor, cursor.end + 1, yield* Clock.currentTimeMillis)
     if (cursor.end + group.bytes.length > segmentSize && cursor.end > links.at(-1)!.start) {
-      yield* takeOver()
+      // Through the descriptor that it was written with, which is told of all that went wrong with its pages, whoever saw it before.
+      const synced = durability === "os" && Exit.isSuccess(yield* Effect.exit(own!.file.sync))
+      yield* takeOver(undefined, synced)
       // somebody else's commits came first: they must be seen before anything is decided
       if (own?.start.position !== cursor.position) return nothing
       unread = yield* refresh

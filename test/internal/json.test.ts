@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import * as json from "../../src/internal/json.ts"
 
+const { rawJSON } = JSON as unknown as { readonly rawJSON: (text: string) => object }
+
 const problem = (value: unknown) => {
   const found = json.problem(value)
   return found && `${found.kind}: ${json.format(found)}`
@@ -22,6 +24,8 @@ describe("json", () => {
       [{ a: Object.assign([1], { toJSON: () => 2 }) }, "value: $.a has a function toJSON"],
       [{ a: Object.defineProperty({}, "toJSON", { value: () => undefined }) }, "value: $.a has a function toJSON"],
       [[Object.assign([1], { key: 2 })], "value: $[0] is an array with keys of its own"],
+      // an object that is written as a text of its own, whatever that is
+      [{ a: rawJSON("1e400") }, "value: $.a is raw JSON, of which nobody looks at the text"],
       // An object on the way that was left again is not in the path.
       [{ a: { b: { c: 1 } }, d: -Infinity }, "value: $.d is -Infinity"]
     ]

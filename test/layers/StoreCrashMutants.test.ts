@@ -36,16 +36,16 @@ const cases: { readonly [name: string]: Case } = {
   "crashes-documents-not-synced": { scenario: "create", says: "the store cannot be used" },
   "crashes-short-writes-believed": { scenario: "a write fails", says: "is lost" },
   "crashes-looks-throw": { scenario: "batch", says: "lstat", faults: "lstat" },
-  "crashes-confirmed-before-durable": { scenario: "append", says: "" },
-  "crashes-gives-way-early": { scenario: "two writers in turn", says: "" },
+  "crashes-confirmed-before-durable": { scenario: "append", says: "is damaged" },
+  "crashes-gives-way-early": { scenario: "two writers in turn", says: "is damaged" },
   "crashes-unsynced-sealed-from-the-cache": {
     scenario: "a sync fails where the history is not synced",
     says: "is damaged"
   },
-  "crashes-index-trusted": { scenario: "without syncs", says: "", recovers: true },
-  "crashes-index-lacks-a-posting": { scenario: "index run", says: "", recovers: true },
+  "crashes-index-trusted": { scenario: "without syncs", says: "the last commit is not the one", recovers: true },
+  "crashes-index-lacks-a-posting": { scenario: "index run", says: "not whole", recovers: true },
   "crashes-files-not-made-again": { scenario: "event files", says: "the event files are not", recovers: true },
-  "crashes-half-files-kept": { scenario: "event files", says: "", recovers: true },
+  "crashes-half-files-kept": { scenario: "event files", says: "JSON", recovers: true },
   "crashes-files-beyond-kept": {
     scenario: "event files without syncs",
     says: "the event files are not",
@@ -53,7 +53,7 @@ const cases: { readonly [name: string]: Case } = {
   },
   "ledger-ack-before-sync": { scenario: "append", says: "an acknowledged event is lost" },
   "ledger-no-dir-sync": { scenario: "segment change", says: "is lost" },
-  "ledger-retries-a-sync": { scenario: "a sync fails", says: "" }
+  "ledger-retries-a-sync": { scenario: "a sync fails", says: "damaged" }
 }
 
 const play = (name: Name, stack: Stack, { faults, most = 12, recovers = false }: Partial<Case>) => {

@@ -1,8 +1,9 @@
 /**
- * The whole package with a power loss and a kill before each single system call that changes something, and with each call failing in
- * each of its ways: what was promised holds, and the store goes on.
+ * The whole package with a power loss and a kill before each single system call that changes something, and with calls that
+ * fail: what was promised holds, and the store goes on.
  *
- * `OPOSSUM_HARNESS=full` looks at more power losses at each call, and at each failure.
+ * One of forty failures (a call, and a way in which it fails) is tried, `OPOSSUM_SEED` says which; with `OPOSSUM_HARNESS=full` each, and more
+ * power losses at each call.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -10,6 +11,7 @@ import * as Harness from "../harness/store.ts"
 import { type Name, names, random, scenarios } from "../harness/storeScenarios.ts"
 
 const isFull = process.env["OPOSSUM_HARNESS"] === "full"
+const first = Number(process.env["OPOSSUM_SEED"] ?? 1)
 const timeout = isFull ? 7_200_000 : 240_000
 
 /** So small that all that a power loss may leave can be looked at; and one of which a third is enough. */
@@ -43,7 +45,8 @@ describe("the store survives each call that fails, of", () => {
       Effect.gen(function*() {
         const { images, millis, runs } = yield* Harness.faults(scenarios[name], {
           most: isFull ? 16 : 1,
-          every: isFull ? 1 : 40
+          every: isFull ? 1 : 40,
+          seed: first
         })
         assert.isAbove(runs, 3)
         console.log(`${name}: ${runs} failures, ${images} disks, ${millis} ms`)
@@ -52,7 +55,6 @@ describe("the store survives each call that fails, of", () => {
 })
 
 describe("the store survives crashes and failures in long histories", () => {
-  const first = Number(process.env["OPOSSUM_SEED"] ?? 1)
   it.live(`from the seed ${first} on`, () =>
     Effect.gen(function*() {
       let points = 0

@@ -188,17 +188,17 @@ export const make = (
       yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })
     })
 
-    /** `isAgain`: there may be files of before, whatever they hold. */
+    /** `tagged`: beside which events there are files of tags of before, whatever they hold. */
     const write = Effect.fnUntraced(function*(
       record: Record,
       modified: number,
       isMending: boolean,
-      isAgain: boolean
+      tagged: ReadonlySet<number>
     ) {
       if (record.kind === "event") {
         const path = `${root}/${fileOf(record.position)}.json`
         // of an addition that the history does not hold any more; one that it holds comes later
-        if (isAgain) yield* storage.remove(`${root}/${fileOf(record.position)}.tags.json`)
+        if (tagged.has(record.position)) yield* storage.remove(`${root}/${fileOf(record.position)}.tags.json`)
         return yield* put(path, eventJson(record), { isMending, modified, readOnly: options.writeProtect })
       }
       for (const { position } of record.targets) {
@@ -222,23 +222,25 @@ export const make = (
 
     /**
      * Files of events that are none: without syncs a power loss can take the newest events and leave their files, and a store can be set
-     * back to an older copy.
+     * back to an older copy. What has another name is somebody else's, and stays.
      */
     const removeBeyond = Effect.fnUntraced(function*(head: number) {
-      const last = folderOf(head)
-      for (const { kind, name } of yield* storage.list(root)) {
-        if (kind !== "directory" || !/^\d{7,}$/.test(name) || Number(name) < Number(last)) continue
-        if (Number(name) > Number(last)) {
-          yield* storage.remove(`${root}/${name}`)
-          continue
-        }
-        for (const file of yield* storage.list(`${root}/${name}`)) {
-          if (/^\d{10,}\.(tags\.)?json$/.test(file.name) && parseInt(file.name, 10) > head) {
-            yield* storage.remove(`${root}/${name}/${file.name}`)
-          }
+      for (const { kind, name: folder } of yield* storage.list(root)) {
+        if (kind !== "directory" || !/^\d{7,}$/.test(folder) || (Number(folder) + 1) * filesPerFolder <= head) continue
+        for (const { kind, name } of yield* storage.list(`${root}/${folder}`)) {
+          const position = /^(\d{10,})\.(tags\.)?json$/.exec(name)?.[1]
+          if (kind !== "file" || position === undefined || Number(position) <= head) continue
+          if (folderOf(Number(position)) === folder) yield* storage.remove(`${root}/${folder}/${name}`)
         }
       }
     })
+
+    /** The positions in a folder beside whose file there is one of tags. */
+    const tagsIn = (folder: string) =>
+      Effect.map(
+        storage.list(`${root}/${folder}`),
+        (entries) => new Set(entries.flatMap(({ name }) => name.endsWith(".tags.json") ? [parseInt(name, 10)] : []))
+      )
 
     /** Makes the missing files, as long as there are any. */
     const followLedger = Effect.gen(function*() {
@@ -254,8 +256,9 @@ export const make = (
       yield* removeBeyond(history.known().position)
       const scan = yield* ledger.scan(begin.cursor)
       const { mend } = begin
-      // from the beginning on, as there is no checkpoint that fits: what was there before is not known
-      const unknown = begin.cursor === undefined ? history.known().position : 0
+      // up to there files may be there of before: all, if there is no checkpoint that fits
+      const again = begin.cursor === undefined ? history.known().position : mend
+      let tagged: ReadonlySet<number> = new Set()
       let { since } = begin
       let cursor = begin.cursor
       let folder = ""
@@ -295,9 +298,9 @@ export const make = (
               if (next !== folder) {
                 yield* history.catchUp
                 yield* storage.makeDirectory(`${root}/${folder = next}`, { parents: false })
+                tagged = record.position <= again ? yield* tagsIn(folder) : new Set()
               }
-              const isMending = commit.last <= mend
-              yield* write(record, commit.time, isMending, isMending || record.position <= unknown)
+              yield* write(record, commit.time, commit.last <= mend, tagged)
               if (++made % filesPerTurn === 0) yield* giveWay
             }
           }

@@ -107,7 +107,7 @@ const parse = (bytes: Uint8Array): Partial<Description> | undefined => {
 
 /** Of which a store may have very many, that hold files only: each of those is looked at when it is opened. */
 const bucket = /^(events\/\d{7}|projections\/[^/]+\/\d+\/states\/[0-9a-f]{2}|snapshots\/[^/]+\/\d+\/[0-9a-f]{2})$/
-/** What else lies in a store's folder is none of the store's. */
+/** What else lies in a store's folder is none of the store's, and not looked into; but a link at its top is refused, whatever it is. */
 const parts = /^(ledger|indices|events|projections|snapshots)(\/|$)/
 
 /**

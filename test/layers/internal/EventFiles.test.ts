@@ -59,6 +59,23 @@ const touched = (disk: Disk, from: number) =>
   ).map(({ operation, path }) => `${operation} ${path}`)
 
 describe("after another start of the machine", () => {
+  it.live("files of events that the history does not hold go, and what is somebody else's stays", () =>
+    Effect.gen(function*() {
+      const disk = StorageSimulated.make()
+      yield* session(disk, 2, 2)
+      const foreign = ["shop/events/20240101/mine.txt", "shop/events/0000009/mine.json", `${folder}/notes.txt`]
+      for (const path of foreign) {
+        yield* disk.storage.makeDirectory(path.slice(0, path.lastIndexOf("/")))
+        yield* write(disk, path, "mine")
+      }
+      const gone = [pathOf(3), `${folder}/0000000007.tags.json`, "shop/events/0000009/0000009001.json"]
+      for (const path of gone) yield* write(disk, path, "{}")
+      yield* session(disk, 3, 1)
+      for (const path of foreign) assert.isTrue(yield* disk.storage.exists(path), path)
+      for (const path of gone.slice(1)) assert.isFalse(yield* disk.storage.exists(path), path)
+      assert.deepStrictEqual(yield* whole(disk), [1, 2, 3])
+    }))
+
   it.live("what a power loss took or spoilt is made again, the rest is left alone, and all is looked at only once", () =>
     Effect.gen(function*() {
       const disk = StorageSimulated.make()

@@ -48,7 +48,7 @@ export const patches: Patches = {
   },
   "crashes-unsynced-sealed-from-the-cache": {
     file: ledger,
-    find: `const from = !base.confirmed ? 0 : link.header.durability === "os" ? link.start : tail.confirmed.end`,
+    find: `const from = !base.confirmed ? 0 : isKnown ? tail.confirmed.end : link.start`,
     replace: `const from = base.confirmed ? tail.confirmed.end : 0`
   },
 
