@@ -125,6 +125,8 @@ export const refuseLinks = Effect.fnUntraced(function*(store: string) {
     for (const { kind, name } of entries) {
       const path = folder === "" ? name : `${folder}/${name}`
       if (kind === "link") {
+        // refused by the medium, which knows where its root is
+        yield* Effect.scoped(storage.openFile(`${store}/${path}`))
         return yield* new StorageError({ operation: "open", path: `${store}/${path}`, reason: "SymbolicLink" })
       }
       if (kind === "directory" && parts.test(path) && !bucket.test(path)) folders.push(path)
