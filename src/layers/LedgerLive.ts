@@ -480,7 +480,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     const entries = yield* storage.list(folder)
     const newest = numbersOf(entries)[0]
     if (newest === undefined) return false
-    if (!entries.some(({ name }) => name === StoreFolder.batonName(newest, storeId))) return false
+    const baton = StoreFolder.batonName(newest, storeId)
+    // what is no file is nobody's baton
+    if (!entries.some(({ kind, name }) => kind === "file" && name === baton)) return false
     if (!(yield* storage.claim(batonOf(newest)))) return false
     const parsed = yield* headerOf(newest)
     if (parsed === undefined || !parsed.confirmed || parsed.header.durability !== durability) return false

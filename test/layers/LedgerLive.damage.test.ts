@@ -55,6 +55,19 @@ describe("segments that stand far above the others", () => {
   }
 })
 
+describe("a folder in the place of a baton", () => {
+  it.live("is nobody's baton: the store is taken over, and goes on", () =>
+    Effect.gen(function*() {
+      const disk = yield* made
+      const baton = (yield* disk.storage.list("shop/ledger")).find(({ name }) => name.endsWith(".free"))!.name
+      yield* disk.storage.remove(`shop/ledger/${baton}`)
+      yield* disk.storage.makeDirectory(`shop/ledger/${baton}`)
+      const { store } = yield* open(disk.layer, LockMemory.layer)
+      yield* store.append(take("s2", "a"))
+      assert.deepStrictEqual(taken(yield* store.read(all)), ["s1 a", "s2 a"])
+    }).pipe(Effect.scoped))
+})
+
 describe("a store.json that describes no store", () => {
   const id = "\"id\":\"00000000-0000-4000-8000-000000000001\""
   const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`

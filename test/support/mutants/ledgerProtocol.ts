@@ -98,7 +98,7 @@ export const patches: Patches = {
   },
   "ledger-no-baton": {
     file,
-    find: `    if (!entries.some(({ name }) => name === StoreFolder.batonName(newest, storeId))) return false
+    find: `    if (!entries.some(({ kind, name }) => kind === "file" && name === baton)) return false
     if (!(yield* storage.claim(batonOf(newest)))) return false\n`,
     replace: ""
   },
