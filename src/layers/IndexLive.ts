@@ -719,6 +719,15 @@ const make = Effect.fnUntraced(function*(
     return { next }
   }
 
+  // TMP
+  const mayMatch = (query: Query.Any, after: number): boolean => {
+    if (after >= covered()) return false
+    if (query.items === "all" || runs.length > 0 || additionsBefore + tail.additions > 0) return true
+    const plan = Search.plan(query)!
+    return Search.search(plan, tail, new Map(), after + 1, covered()).length > 0
+  }
+  const mayHaveIds = (): boolean => true
+
   const addedTags: Index["Service"]["addedTags"] = Effect.fnUntraced(function*(positions, head) {
     const out = new Map<Position.Position, ReadonlyArray<Tag.Tag>>()
     if (positions.length === 0 || additionsBefore + tail.additions === 0) return out
@@ -760,6 +769,8 @@ const make = Effect.fnUntraced(function*(
       }
     }, Effect.uninterruptible),
     find,
+    mayMatch,
+    mayHaveIds,
     findAdditions,
     additions,
     findIds: (ids) =>

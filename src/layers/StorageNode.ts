@@ -47,23 +47,34 @@ const slow = 0.5
 
 /** Of the calls of a slow kind, one in this many is made synchronously, to see whether they became fast again. */
 const probeEvery = 100
+/** If they were fast before, the first one comes after so many: a disk that once had something else to do is not a slow one. */
+const probeFirst = 8
+/** For the same reason a call counts as no longer, in milliseconds. */
+const longest = 2 * slow
 
 /** Decides, for one kind of system call, whether the next one is made synchronously: by how long those before took. */
 export class Pace {
   private average = 0
+  private wasFast = false
   private calls = 0
+  private interval = probeEvery
 
   /** Whether the next call is to be made synchronously; then `took` must be told. */
   isSynchronous(): boolean {
     if (this.average <= slow) return true
     this.calls += 1
-    return this.calls % probeEvery === 0
+    return this.calls >= this.interval
   }
 
   took(milliseconds: number): void {
+    const isProbe = this.average > slow
+    const isFast = milliseconds <= slow
+    const counted = this.wasFast ? Math.min(milliseconds, longest) : milliseconds
     // A probe stands for many calls that were not timed, so it counts for more.
-    const weight = this.average > slow ? 0.5 : 0.125
-    this.average += (milliseconds - this.average) * weight
+    this.average += (counted - this.average) * (isProbe ? 0.5 : 0.125)
+    if (isFast) this.wasFast = true
+    this.calls = 0
+    this.interval = isFast ? probeFirst : isProbe ? Math.min(this.interval * 2, probeEvery) : this.interval
   }
 }
 
@@ -71,6 +82,9 @@ export class Pace {
 
 /** From this size on, in bytes, copying alone takes so long that reads and writes always go to the thread pool. */
 const large = 1024 * 1024
+
+/** Up to this size, in bytes, nobody looks at how much there is before reading. */
+const small = 64 * 1024
 
 /** The most that one system call is asked to read or write. */
 const most = 1024 * 1024 * 1024
@@ -91,33 +105,55 @@ class Failure {
 type Step<A> = Effect.Effect<A, Failure>
 
 /** One kind of system call, in both ways of making it. */
-const makeStep = (calls: Options["calls"] = "adaptive") => () => {
-  const pace = new Pace()
-  return <A>(
+class Calls {
+  private readonly pace = new Pace()
+  private readonly how: Options["calls"]
+
+  constructor(how: Options["calls"] = "adaptive") {
+    this.how = how
+  }
+
+  isSynchronous(bytes: number): boolean {
+    return this.how === "synchronous" || (this.how === "adaptive" && bytes <= large && this.pace.isSynchronous())
+  }
+
+  /** Makes it synchronously, and throws what it throws. */
+  now<A>(synchronous: () => A): A {
+    const start = performance.now()
+    try {
+      return synchronous()
+    } finally {
+      this.pace.took(performance.now() - start)
+    }
+  }
+}
+
+/** A call of a kind, as a step of a longer one. */
+const makeStep = (how: Options["calls"]) => () => {
+  const calls = new Calls(how)
+  const step = <A>(
     synchronous: () => A,
     asynchronous: (done: Done<A>) => void,
     bytes = 0
   ): Step<A> =>
     Effect.suspend(() => {
-      const blocking = calls === "synchronous" ||
-        (calls === "adaptive" && bytes <= large && pace.isSynchronous())
-      if (!blocking) {
-        return Effect.callback<A, Failure>((resume) => {
-          asynchronous((error, value) =>
-            resume(error === null || error === undefined ? Effect.succeed(value as A) : Effect.fail(new Failure(error)))
-          )
-        })
-      }
-      const start = performance.now()
+      if (!calls.isSynchronous(bytes)) return later(asynchronous)
       try {
-        return Effect.succeed(synchronous())
+        return Effect.succeed(calls.now(synchronous))
       } catch (cause) {
         return Effect.fail(new Failure(cause))
-      } finally {
-        pace.took(performance.now() - start)
       }
     })
+  return Object.assign(step, { calls })
 }
+type Kind = ReturnType<ReturnType<typeof makeStep>>
+
+const later = <A>(asynchronous: (done: Done<A>) => void): Step<A> =>
+  Effect.callback<A, Failure>((resume) => {
+    asynchronous((error, value) =>
+      resume(error === null || error === undefined ? Effect.succeed(value as A) : Effect.fail(new Failure(error)))
+    )
+  })
 
 const readAll = (fd: number, buffer: Uint8Array, offset: number): number => {
   let read = 0
@@ -285,7 +321,6 @@ export const make = (options: Options): Storage["Service"] => {
     reading(() => readAll(fd, into, offset), (done) => readAllAsync(fd, into, offset, done), into.length)
   const write = (fd: number, offset: number, bytes: Uint8Array) =>
     writing(() => writeAll(fd, bytes, offset), (done) => writeAllAsync(fd, bytes, offset, done), bytes.length)
-  const sync = (fd: number) => syncing(() => fs.fdatasyncSync(fd), (done) => fs.fdatasync(fd, done))
   const unlink = (path: string) => unlinking(() => fs.unlinkSync(path), (done) => fs.unlink(path, done))
   const renamePath = (from: string, to: string, kind = renaming) =>
     kind(() => fs.renameSync(from, to), (done) => fs.rename(from, to, done))
@@ -323,13 +358,13 @@ export const make = (options: Options): Storage["Service"] => {
     body: () => Effect.Effect<A, Failure, R>
   ): Effect.Effect<A, StorageError, R> =>
     Effect.uninterruptible(
-      Effect.catch(Effect.suspend(body), (failure) => {
-        const { cause } = failure
-        return Effect.fail(
-          new StorageError({ operation, path: failure.path ?? path, root, reason: reasonOf(cause), cause })
-        )
-      })
+      Effect.catch(
+        Effect.suspend(body),
+        ({ cause, path: other = path }) => Effect.fail(toError(operation, other, cause))
+      )
     )
+  const toError = (operation: string, path: StoragePath, cause: unknown) =>
+    new StorageError({ operation, path, root, reason: reasonOf(cause), cause })
 
   interface Opened {
     readonly fd: number
@@ -394,56 +429,95 @@ export const make = (options: Options): Storage["Service"] => {
 
   const makeHandle = (path: StoragePath, { fd, stats }: Opened) => {
     let isOpen = true
+    const target = absolute(path)
+    const isNamed = (named: fs.BigIntStats | undefined): boolean =>
+      named !== undefined && named.ino === stats.ino && named.dev === stats.dev
     // Calls on the way: the descriptor is closed behind the last, as its number may be another file's as soon as it is closed.
     let users = 0
-    const use = <A>(operation: string, body: () => Step<A>): Effect.Effect<A, StorageError> =>
-      call(operation, path, () => {
+    /**
+     * One system call on the file. An append makes several, so nothing is put around one that is made synchronously: nothing can come in
+     * between.
+     */
+    const use = <A>(
+      operation: string,
+      kind: Kind,
+      synchronous: () => A,
+      asynchronous: (done: Done<A>) => void,
+      offset = 0,
+      bytes = 0
+    ): Effect.Effect<A, StorageError> =>
+      Effect.suspend(() => {
+        checkRange(offset, bytes)
         if (!isOpen) return Effect.die(new Error(`${path} is used after its scope closed`))
-        users += 1
-        return Effect.onExit(body(), () => {
-          users -= 1
-          return users === 0 && !isOpen ? close(fd) : Effect.void
+        if (kind.calls.isSynchronous(bytes)) {
+          try {
+            return Effect.succeed(kind.calls.now(synchronous))
+          } catch (cause) {
+            return Effect.fail(toError(operation, path, cause))
+          }
+        }
+        return call(operation, path, () => {
+          users += 1
+          return Effect.onExit(later(asynchronous), () => {
+            users -= 1
+            return users === 0 && !isOpen ? close(fd) : Effect.void
+          })
         })
       })
-    const size = Effect.map(stat(fd), (stats) => Number(stats.size))
+    /** How much is to be read: no more than there is, so that asking for all of a file does not take all of the memory. */
+    const within = (length: number, offset: number, { size }: fs.Stats): number =>
+      Math.max(0, Math.min(length, size - offset))
+    // A copy where little was read, so that it does not keep the rest.
+    const taken = (into: Uint8Array, count: number): Uint8Array =>
+      count === into.length ? into : count * 2 < into.length ? into.slice(0, count) : into.subarray(0, count)
+    const readFrom = (offset: number, length: number, done: Done<Uint8Array>) => {
+      const into = buffer(length)
+      readAllAsync(fd, into, offset, (error, count) => error === null ? done(null, taken(into, count!)) : done(error))
+    }
     const file: WritableFile = {
       path,
-      size: use("size", () => size),
+      size: use(
+        "size",
+        looking,
+        () => fs.fstatSync(fd).size,
+        (done) => fs.fstat(fd, (error, stats) => error === null ? done(null, stats.size) : done(error))
+      ),
       read: (offset, length) =>
-        use("read", () => {
-          checkRange(offset, length)
-          // A large read is cut to the file's size first, so that asking for all of a file does not take all of the memory.
-          return Effect.flatMap(
-            length <= 65_536 ?
-              Effect.succeed(length) :
-              Effect.map(size, (size) => Math.max(0, Math.min(length, size - offset))),
-            (length) => {
-              const into = buffer(length)
-              return Effect.map(read(fd, offset, into), (count) =>
-                // A copy where little was read, so that it does not keep the rest.
-                count === length ? into : count * 2 < length ? into.slice(0, count) : into.subarray(0, count))
-            }
-          )
-        }),
+        use(
+          "read",
+          reading,
+          () => {
+            const into = buffer(length <= small ? length : within(length, offset, fs.fstatSync(fd)))
+            return taken(into, readAll(fd, into, offset))
+          },
+          (done) =>
+            length <= small
+              ? readFrom(offset, length, done)
+              : fs.fstat(
+                fd,
+                (error, stats) => error === null ? readFrom(offset, within(length, offset, stats), done) : done(error)
+              ),
+          offset,
+          length
+        ),
       write: (offset, bytes) =>
-        use("write", () => {
-          checkRange(offset, bytes.length)
-          return write(fd, offset, bytes)
-        }),
-      sync: use("sync", () => sync(fd)),
+        use(
+          "write",
+          writing,
+          () => writeAll(fd, bytes, offset),
+          (done) => writeAllAsync(fd, bytes, offset, done),
+          offset,
+          bytes.length
+        ),
+      sync: use("sync", syncing, () => fs.fdatasyncSync(fd), (done) => fs.fdatasync(fd, done)),
       truncate: (size) =>
-        use("truncate", () => {
-          checkRange(0, size)
-          return truncating(() => fs.ftruncateSync(fd, size), (done) => fs.ftruncate(fd, size, done))
-        }),
+        use("truncate", truncating, () => fs.ftruncateSync(fd, size), (done) => fs.ftruncate(fd, size, done), size),
       // The own inode cannot go to another file while this one is open, so it is looked up once.
       isCurrent: use(
         "isCurrent",
-        () =>
-          Effect.map(
-            look(absolute(path)),
-            (named) => named !== undefined && named.ino === stats.ino && named.dev === stats.dev
-          )
+        looking,
+        () => isNamed(lookSync(target)),
+        (done) => lookAsync(target, (error, named) => error === null ? done(null, isNamed(named)) : done(error))
       )
     }
     return {
@@ -611,7 +685,18 @@ export const make = (options: Options): Storage["Service"] => {
         (file): File => ({ path, size: file.size, read: file.read, isCurrent: file.isCurrent })
       ),
     openWritable: (path) => openScoped("openWritable", path, (target) => openFile(target, O_RDWR)),
-    exists: (path) => call("exists", path, () => Effect.map(look(absolute(path)), (stats) => stats !== undefined)),
+    exists: (path) =>
+      Effect.suspend(() => {
+        const target = absolute(path)
+        if (!looking.calls.isSynchronous(0)) {
+          return call("exists", path, () => Effect.map(look(target), (stats) => stats !== undefined))
+        }
+        try {
+          return Effect.succeed(looking.calls.now(() => lookSync(target)) !== undefined)
+        } catch (cause) {
+          return Effect.fail(toError("exists", path, cause))
+        }
+      }),
     claim: (path) =>
       call("claim", path, () => {
         const target = absolute(path)

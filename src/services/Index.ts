@@ -41,6 +41,13 @@ export class Index extends Context.Service<Index, {
    * position). Some may not match: the caller checks the events. None that matches is missing.
    */
   readonly find: (query: Query.Any, range: Range) => Candidates
+  /**
+   * Whether anything after `after` may match the query, an event or an addition of tags. `false` is certain; `true` only says that
+   * it cannot be told without looking, at a file perhaps.
+   */
+  readonly mayMatch: (query: Query.Any, after: number) => boolean
+  /** Whether an event may have one of these ids, likewise. */
+  readonly mayHaveIds: (ids: ReadonlyArray<string>) => boolean
   /** Records that added one of the query's tags to something, in ascending order; positions greater than `after`. */
   readonly findAdditions: (query: Query.Any, after: number) => Effect.Effect<ReadonlyArray<Candidate>, LedgerError>
   /** All records that added tags to something, newest first, in positions between `after` and `before` (both exclusive). */

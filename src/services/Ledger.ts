@@ -102,21 +102,27 @@ export interface TagsRecord {
 
 export type Record = EventRecord | TagsRecord
 
+/** A line's fields behind `position`, as JSON text. */
+export interface Body {
+  readonly text: string
+  /** Its bytes in UTF-8. */
+  readonly length: number
+}
+
 /** An event in the form in which it will be written, but for its position. */
 export interface EventDraft {
   readonly kind: "event"
   readonly type: string
   readonly tags: ReadonlyArray<Tag.Tag>
   readonly metadata: Metadata
-  /** The line's fields behind `position`, as JSON text in UTF-8. */
-  readonly body: Uint8Array
+  readonly body: Body
 }
 
 /** Tags to be added, likewise. */
 export interface TagsDraft {
   readonly kind: "tags"
   readonly targets: ReadonlyArray<Target>
-  readonly body: Uint8Array
+  readonly body: Body
 }
 
 /** What is committed whole or not at all. */

@@ -62,6 +62,8 @@ export interface GroupWriter {
 type Failure = EventStore.AppendError
 type Answer = Exit.Exit<EventStore.Appended, Failure>
 
+type Resume = (exit: Answer) => void
+
 interface Request {
   readonly events: ReadonlyArray<EventStore.EncodedEvent>
   readonly batch: Ledger.Batch
@@ -69,7 +71,8 @@ interface Request {
   readonly condition: AppendCondition | undefined
   /** The ids that the caller gave. */
   readonly ids: ReadonlyArray<string>
-  readonly deferred: Deferred.Deferred<EventStore.Appended, Failure>
+  /** Gives the answer to whoever waits for it. */
+  resume: Resume
   /** From now on its outcome decides, whatever becomes of the fiber that waits. */
   isStaged: boolean
 }
@@ -87,8 +90,9 @@ interface Group {
   bytes: number
   /** What is staged, in order, and where in that order which types and tags occur. */
   readonly staged: Array<{ readonly batch: number; readonly event: number; readonly subject: EventStore.EncodedEvent }>
-  readonly types: Map<string, Array<number>>
-  readonly tags: Map<string, Array<number>>
+  readonly types: Places
+  readonly tags: Places
+  /** In which batch an id that a caller gave is. (Those that the store made belong to nobody else.) */
   readonly ids: Map<string, number>
 }
 
@@ -103,6 +107,23 @@ const emptyGroup = (behind: number): Group => ({
   tags: new Map(),
   ids: new Map()
 })
+
+/** Ascending numbers by key. Most keys have one, for which no list is made. */
+type Places = Map<string, number | Array<number>>
+
+const note = (places: Places, key: string, at: number): void => {
+  const known = places.get(key)
+  if (known === undefined) places.set(key, at)
+  else if (typeof known === "number") places.set(key, [known, at])
+  else known.push(at)
+}
+
+const none: ReadonlyArray<number> = []
+
+const placesOf = (places: Places, key: string): ReadonlyArray<number> => {
+  const known = places.get(key)
+  return known === undefined ? none : typeof known === "number" ? [known] : known
+}
 
 const refused = (reason: EventStore.AppendRefused["reason"]) => new EventStore.AppendRefused({ reason })
 
@@ -123,7 +144,7 @@ export const make = (
     let isWriting = false
     const work = Latch.makeUnsafe(false)
 
-    const answer = (request: Request, exit: Answer) => Deferred.doneUnsafe(request.deferred, exit)
+    const answer = (request: Request, exit: Answer) => request.resume(exit)
     const failAll = (requests: ReadonlyArray<Request>, error: Failure) => {
       for (const request of requests) answer(request, Exit.fail(error))
     }
@@ -220,8 +241,8 @@ export const make = (
       for (const { tags, types } of items) {
         // the shortest list of those that the event must be in; of the types it may be in any
         const lists = tags.length > 0
-          ? tags.map((tag) => group.tags.get(tag) ?? none)
-          : types.map((type) => group.types.get(type) ?? none)
+          ? tags.map((tag) => placesOf(group.tags, tag))
+          : types.map((type) => placesOf(group.types, type))
         for (const list of tags.length > 0 ? [lists.reduce((a, b) => a.length <= b.length ? a : b)] : lists) {
           first = Math.min(first, list.find((at) => Query.matches(query, group.staged[at]!.subject)) ?? Infinity)
         }
@@ -251,9 +272,9 @@ export const make = (
       }
       if (request.condition !== undefined) {
         const { after, failIfEventsMatch } = request.condition
-        const head = toHead(history.known())
-        if (after !== undefined && after > (head ?? 0)) {
-          answer(request, Exit.fail(refused(new EventStore.PositionBeyondHead({ after, head }))))
+        if (isBeyond(after)) {
+          const head = toHead(history.known())
+          answer(request, Exit.fail(refused(new EventStore.PositionBeyondHead({ after: after!, head }))))
           return
         }
         const conflict = yield* history.firstMatch(failIfEventsMatch, after ?? 0)
@@ -273,17 +294,34 @@ export const make = (
           return
         }
       }
-      const number = group.batches.length
-      for (const [event, subject] of request.events.entries()) {
-        const at = group.staged.push({ batch: number, event, subject }) - 1
+      put(group, request)
+    })
+
+    const isBeyond = (after: number | undefined) => after !== undefined && after > history.known().position
+
+    /** Whether nothing can be in a request's way: what is nearly always so is found without looking at the disk. */
+    const isClear = (group: Group, { condition, ids }: Request): boolean => {
+      if (ids.length > 0 && (ids.some((id) => group.ids.has(id)) || index.mayHaveIds(ids))) return false
+      if (condition === undefined) return true
+      const { after, failIfEventsMatch } = condition
+      return !isBeyond(after) && !index.mayMatch(failIfEventsMatch, after ?? 0) &&
+        stagedMatch(group, failIfEventsMatch) === undefined
+    }
+
+    const put = (group: Group, request: Request): void => {
+      const batch = group.batches.length
+      const { batch: drafts, events } = request
+      for (let event = 0; event < events.length; event++) {
+        const subject = events[event]!
+        const at = group.staged.push({ batch, event, subject }) - 1
         note(group.types, subject.type, at)
         for (const tag of subject.tags) note(group.tags, tag, at)
-        group.ids.set(subject.metadata.id, number)
       }
-      group.batches.push(request.batch)
+      for (const id of request.ids) group.ids.set(id, batch)
+      group.batches.push(drafts)
       group.requests.push(request)
       group.bytes += request.bytes
-    })
+    }
 
     // committing -----------------------------------------------------------------------------------------------------
 
@@ -309,6 +347,10 @@ export const make = (
       for (const request of requests) request.isStaged = true
       const group = emptyGroup(history.known().position)
       for (const request of requests) {
+        if (isClear(group, request)) {
+          put(group, request)
+          continue
+        }
         const staged = yield* Effect.exit(stage(group, request))
         // damage that its condition needs: this one fails, the others go on
         if (Exit.isFailure(staged)) answer(request, mapped(staged))
@@ -317,6 +359,7 @@ export const make = (
       const start = elapsed()
       let position = group.behind
       const outcome = yield* Effect.exit(history.commit(ledger.commit(group.batches as never, position)))
+      isOwner = Exit.isSuccess(outcome) && outcome.value.committed === group.batches.length
       if (Exit.isFailure(outcome)) {
         const exit = mapped(outcome)
         for (const request of group.requests) answer(request, exit)
@@ -365,6 +408,9 @@ export const make = (
 
     let holds = false
     const holding = Latch.makeUnsafe(false)
+    /** Whether the last group went as it should, with the right to write that was there. */
+    let isOwner = false
+    let lastAsked = -Infinity
     let contendedSince: number | undefined
     let lastLook = -Infinity
     let lastWork = -Infinity
@@ -398,6 +444,8 @@ export const make = (
       const asked = new Set(queue)
       const reserved = new Set(reservations)
       const isNew = yield* Effect.exit(ledger.acquire)
+      isOwner = Exit.isSuccess(isNew)
+      lastAsked = elapsed()
       if (Exit.isSuccess(isNew)) {
         if (!isNew.value) return true
         if (!holds) yield* Metric.update(Metrics.lockWait, elapsed() - start)
@@ -446,7 +494,9 @@ export const make = (
           continue
         }
         isWriting = true
-        if (!(yield* acquire)) continue
+        // The right to write lasts longer than a group: a right that was lost shows when the group is committed, at the latest.
+        const isSure = holds && isOwner && elapsed() - lastAsked < busyLook
+        if (!isSure && !(yield* acquire)) continue
         // before those who reserved: they shall see it
         yield* Effect.uninterruptible(writeGroup)
         if (reservations.length > 0 && !isOvertaken) yield* Effect.uninterruptible(grant)
@@ -476,19 +526,21 @@ export const make = (
     yield* Effect.forkScoped(inRealTime(lookWhenIdle))
 
     const submit = (request: Request): Effect.Effect<EventStore.Appended, Failure> =>
-      Effect.suspend(() => {
-        if (isClosed) return Effect.fail(closed())
+      Effect.callback((resume) => {
+        if (isClosed) return resume(Effect.fail(closed()))
+        request.resume = resume
         queue.push(request)
         work.openUnsafe()
-        return Effect.onInterrupt(
-          Deferred.await(request.deferred),
-          () => {
-            // what is staged goes its way: wait for it, so that nothing happens behind the caller's back
-            if (request.isStaged) return Effect.ignore(Deferred.await(request.deferred))
+        return Effect.suspend(() => {
+          if (!request.isStaged) {
             queue = queue.filter((other) => other !== request)
             return Effect.void
           }
-        )
+          // what is staged goes its way: wait for it, so that nothing happens behind the caller's back
+          return Effect.callback<void>((resume) => {
+            request.resume = () => resume(Effect.void)
+          })
+        })
       })
 
     return {
@@ -497,7 +549,8 @@ export const make = (
           const batch: Array<Ledger.EventDraft> = []
           const ids: Array<string> = []
           let bytes = 0
-          for (const [at, event] of events.entries()) {
+          for (let at = 0; at < events.length; at++) {
+            const event = events[at]!
             const body = encode(event)
             if (typeof body === "string") {
               const { type } = event
@@ -524,7 +577,7 @@ export const make = (
             bytes,
             condition,
             ids,
-            deferred: Deferred.makeUnsafe(),
+            resume: notYet,
             isStaged: false
           })
         }),
@@ -543,7 +596,7 @@ export const make = (
             bytes,
             condition: undefined,
             ids: [],
-            deferred: Deferred.makeUnsafe(),
+            resume: notYet,
             isStaged: false
           })
         }),
@@ -561,16 +614,10 @@ export const make = (
     }
   })
 
-const none: ReadonlyArray<number> = []
+const notYet = (): void => {}
 
-const note = (lists: Map<string, Array<number>>, key: string, at: number): void => {
-  const list = lists.get(key)
-  if (list === undefined) lists.set(key, [at])
-  else list.push(at)
-}
-
-/** The bytes of an event, or why it has none: what was checked a moment ago may have getters that say something else by now. */
-const encode = (event: EventStore.EncodedEvent): Uint8Array | string => {
+/** The text of an event, or why it has none: what was checked a moment ago may have getters that say something else by now. */
+const encode = (event: EventStore.EncodedEvent): Ledger.Body | string => {
   try {
     return Format.encodeEvent(event)
   } catch (cause) {
@@ -580,8 +627,8 @@ const encode = (event: EventStore.EncodedEvent): Uint8Array | string => {
 
 /** An event's data as it will be stored. The caller's own object may have changed since. */
 const dataOf = ({ batch }: Request, at: number): EventStore.EncodedEvent["data"] => {
-  const { body } = batch[at]!
-  return (JSON.parse(`{${Buffer.from(body.buffer, body.byteOffset, body.length).toString("utf8")}}`) as {
+  const { body: { text } } = batch[at]!
+  return (JSON.parse(`{${text}}`) as {
     readonly data: EventStore.EncodedEvent["data"]
   }).data
 }

@@ -10,6 +10,7 @@ import { crc32 } from "node:zlib"
 import * as Json from "../../internal/json.ts"
 import * as Limits from "../../internal/limits.ts"
 import { show } from "../../internal/text.ts"
+import { toIso } from "../../internal/time.ts"
 import type * as Ledger from "../../services/Ledger.ts"
 
 export const format = 1
@@ -237,14 +238,16 @@ const recordProblem = (json: { readonly [key: string]: unknown }, length: number
 
 // records --------------------------------------------------------------------------------------------------------------
 
+const bodyOf = (text: string): Ledger.Body => ({ text, length: Buffer.byteLength(text) })
+
 export const encodeEvent = (event: {
   readonly type: string
   readonly version: number
   readonly tags: ReadonlyArray<string>
   readonly metadata: object
   readonly data: unknown
-}): Uint8Array =>
-  Buffer.from(
+}): Ledger.Body =>
+  bodyOf(
     `"type":${JSON.stringify(event.type)},"version":${event.version},"tags":${JSON.stringify(event.tags)},"metadata":${
       Json.write(event.metadata)
     },"data":${
@@ -254,8 +257,8 @@ export const encodeEvent = (event: {
     }`
   )
 
-export const encodeTags = (targets: ReadonlyArray<Ledger.Target>): Uint8Array =>
-  Buffer.from(`"targets":${JSON.stringify(targets.map(({ position, tags }) => ({ position, tags })))}`)
+export const encodeTags = (targets: ReadonlyArray<Ledger.Target>): Ledger.Body =>
+  bodyOf(`"targets":${JSON.stringify(targets.map(({ position, tags }) => ({ position, tags })))}`)
 
 /** The bytes that a line takes beyond its body: kind, the longest position, checksum, line feed. */
 export const lineOverhead = 64
@@ -265,6 +268,9 @@ export interface EncodedGroup {
   readonly commits: ReadonlyArray<Ledger.Commit>
 }
 
+/** Before a batch stands the previous commit's hash while its own is made, so that one call hashes both. */
+const hashDigits = 64
+
 /** Encodes a group of batches to be written at `offset`, continuing the chain behind `cursor`. */
 export const encodeGroup = (
   batches: ReadonlyArray<Ledger.Batch>,
@@ -272,8 +278,8 @@ export const encodeGroup = (
   offset: number,
   time: number
 ): EncodedGroup => {
-  const iso = new Date(time).toISOString()
-  let capacity = 0
+  const iso = toIso(time)
+  let capacity = hashDigits
   for (const batch of batches) {
     capacity += 256
     for (const draft of batch) capacity += draft.body.length + lineOverhead
@@ -281,18 +287,23 @@ export const encodeGroup = (
   const bytes = Buffer.allocUnsafe(capacity)
   const commits: Array<Ledger.Commit> = []
   let { hash, position } = cursor
-  let at = 0
+  let at = hashDigits
+  offset -= at
   for (const batch of batches) {
     const start = at
     const first = position + 1
     const entries: Array<Ledger.Entry> = []
     for (const draft of batch) {
       const lineStart = at
+      const { body } = draft
       position++
-      at += bytes.write(`{"kind":"${draft.kind}","position":${position},`, at, "latin1")
-      bytes.set(draft.body, at)
-      at += draft.body.length
-      at += bytes.write(`,"crc":"${hex8(crc32(bytes.subarray(lineStart, at)))}"}\n`, at, "latin1")
+      at += bytes.write(
+        `{"kind":"${draft.kind}","position":${position},${body.text}`,
+        at,
+        // what is no longer than its text has plain characters only: they are copied
+        body.length === body.text.length ? "latin1" : "utf8"
+      )
+      at = sealAt(bytes, lineStart, at)
       const place = {
         position: position as never,
         segment: cursor.segment,
@@ -307,9 +318,9 @@ export const encodeGroup = (
     }
     const lineStart = at
     at += bytes.write(`{"kind":"commit","first":${first},"last":${position},"time":"${iso}"`, at, "latin1")
-    hash = chain(hash, bytes.subarray(start, at))
+    hash = chainWithin(hash, bytes, start, at)
     at += bytes.write(`,"hash":"${hash}"`, at, "latin1")
-    at += bytes.write(`,"crc":"${hex8(crc32(bytes.subarray(lineStart, at)))}"}\n`, at, "latin1")
+    at = sealAt(bytes, lineStart, at)
     commits.push({
       cursor: { segment: cursor.segment, end: offset + at, position, hash },
       first: first as never,
@@ -319,7 +330,33 @@ export const encodeGroup = (
       entries: entries as never
     })
   }
-  return { bytes: bytes.subarray(0, at), commits }
+  return { bytes: bytes.subarray(hashDigits, at), commits }
+}
+
+const crcPrefix = Buffer.from(`,"crc":"`)
+const hexDigits = Buffer.from("0123456789abcdef")
+
+/** Writes checksum and line feed behind a line. Byte by byte, since a call that writes a text costs more than all of these. */
+const sealAt = (bytes: Buffer, start: number, end: number): number => {
+  const sum = crc32(bytes.subarray(start, end))
+  for (let i = 0; i < crcPrefix.length; i++) bytes[end++] = crcPrefix[i]!
+  for (let shift = 28; shift >= 0; shift -= 4) bytes[end++] = hexDigits[sum >>> shift & 0xf]!
+  bytes[end++] = 0x22
+  bytes[end++] = 0x7d
+  bytes[end++] = lineFeed
+  return end
+}
+
+const covered = Buffer.alloc(hashDigits)
+
+/** The same as `chain` over `bytes[start, end)`, which has room before it: what stands there is put aside for the moment. */
+const chainWithin = (previous: string, bytes: Buffer, start: number, end: number): string => {
+  const from = start - hashDigits
+  bytes.copy(covered, 0, from, start)
+  bytes.write(previous, from, "latin1")
+  const hash = hashOnce("sha256", bytes.subarray(from, end), "hex")
+  covered.copy(bytes, from)
+  return hash
 }
 
 /** What is wrong with the line in `bytes[start, end)`, its line feed not counted. */

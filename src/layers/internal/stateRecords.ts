@@ -4,6 +4,7 @@
  */
 import type * as Arr from "effect/Array"
 import { show } from "../../internal/text.ts"
+import * as Time from "../../internal/time.ts"
 import * as Position from "../../Position.ts"
 import type { EventDraft, EventEntry, Metadata, Place } from "../../services/Ledger.ts"
 import type { Changes, Checkpoint, StoredEntry } from "../../services/ProjectionStore.ts"
@@ -33,17 +34,8 @@ export type Type = "begin" | "set" | "removed" | "checkpoint" | "live" | "ended"
 
 // encoding
 
-let lastMillis = 0
-let lastIso = new Date(0).toISOString()
-
-/** An ISO date also of a number that no date has. Events that were appended together have one time, and making a text of it is slow. */
-const toIso = (millis: number): string => {
-  if (millis !== lastMillis) {
-    lastIso = new Date(Math.abs(millis) <= 8.64e15 ? millis : 0).toISOString()
-    lastMillis = millis
-  }
-  return lastIso
-}
+/** An ISO date also of a number that no date has. */
+const toIso = (millis: number): string => Time.toIso(Math.abs(millis) <= 8.64e15 ? millis : 0)
 
 const draft = (
   type: Type,

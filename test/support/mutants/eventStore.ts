@@ -184,7 +184,7 @@ export const patches: Patches = {
   },
   "store-ids-not-looked-up": {
     file: store,
-    find: "givenId: id !== undefined",
+    find: "givenId: given !== undefined",
     replace: "givenId: false"
   },
   "store-part-of-a-batch-is-a-retry": {
@@ -251,8 +251,8 @@ export const patches: Patches = {
   },
   "store-ambient-wins": {
     file: store,
-    find: "(surroundings.ambient, dressed.metadata)",
-    replace: "(dressed.metadata, surroundings.ambient)"
+    find: "(ambient, extra)",
+    replace: "(extra, ambient)"
   },
   "store-further-metadata-lost": {
     file: store,
@@ -271,8 +271,8 @@ export const patches: Patches = {
   },
   "store-time-of-its-own": {
     file: store,
-    find: "DateTime.makeUnsafe(surroundings.now)",
-    replace: "DateTime.makeUnsafe(Date.now() + 1)"
+    find: "toIso(surroundings.now)",
+    replace: "toIso(Date.now() + 1)"
   },
 
   // following
@@ -475,7 +475,7 @@ export const patches: Patches = {
   },
   "store-throws-what-was-thrown": {
     file: store,
-    find: "return invalid(`it cannot be encoded (${text.ofCause(cause)})`, { cause })",
+    find: "return refuse(invalid(`it cannot be encoded (${text.ofCause(cause)})`, { cause }).reason(index, said.type))",
     replace: "throw cause"
   },
   "store-any-object-is-an-event": {
@@ -487,8 +487,8 @@ export const patches: Patches = {
   },
   "store-type-in-characters": {
     file: store,
-    find: "if (text.isLongerThan(type, limits.typeBytes)) {",
-    replace: "if (type.length > limits.typeBytes) {"
+    find: "if (text.isLongerThan(said.type, limits.typeBytes)) {",
+    replace: "if (said.type.length > limits.typeBytes) {"
   },
   "store-version-zero": {
     file: store,
@@ -500,7 +500,11 @@ export const patches: Patches = {
     find: "if (text.isLongerThan(id, limits.idBytes)) return",
     replace: "if (id.length > limits.idBytes) return"
   },
-  "store-metadata-unmeasured": { file: store, find: "if (further > 0) {", replace: "if (further > 100) {" },
+  "store-metadata-unmeasured": {
+    file: store,
+    find: "if (further === 0) return",
+    replace: "if (further <= 100) return"
+  },
   "store-short-tags": {
     file: "src/Tag.ts",
     find: "if (text.isLongerThan(tag.slice(0, colon), limits.tagPartBytes))",

@@ -9,7 +9,11 @@ export const patches: Patches = {
   "crashes-control": { file: node, find: "Storage in the files below a folder, by Node.", replace: "Storage" },
 
   // files
-  "crashes-data-not-synced": { file: node, find: `sync: use("sync", () => sync(fd)),`, replace: "sync: Effect.void," },
+  "crashes-data-not-synced": {
+    file: node,
+    find: `() => fs.fdatasyncSync(fd), (done) => fs.fdatasync(fd, done)`,
+    replace: "() => {}, (done) => done(null)"
+  },
   "crashes-folders-not-synced": {
     file: node,
     find: `return insideFolder(path, syncFolder(folder))`,
