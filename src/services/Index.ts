@@ -47,6 +47,13 @@ export class Index extends Context.Service<Index, {
   readonly additions: (after: number, before: number) => Candidates
   /** Events with one of these ids, ascending; some may have another id: the caller checks. */
   readonly findIds: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Candidate>, LedgerError>
+  /**
+   * Whether anything behind `after` may match, or may make an older event match. `false` is certain, for all that is covered now, and
+   * costs a fraction of what a search does. `true` says nothing: the answer may be on the disk.
+   */
+  readonly mayMatch: (query: Query.Any, after: number) => boolean
+  /** Whether there may be an event with one of these ids, in the same way. */
+  readonly mayHaveIds: (ids: ReadonlyArray<string>) => boolean
   /** The tags that records at or below `head` added to each of these events. Events without any are left out. */
   readonly addedTags: (
     positions: ReadonlyArray<Position.Position>,

@@ -106,10 +106,15 @@ const naive = (history: History) => {
 const open = Effect.fnUntraced(function*(
   history: History,
   disk: Disk,
-  options: { readonly runBytes?: number; readonly readOnly?: boolean; readonly known?: () => number } = {}
+  options: {
+    readonly runBytes?: number
+    readonly fanOut?: number
+    readonly readOnly?: boolean
+    readonly known?: () => number
+  } = {}
 ) {
   const { known, ...rest } = options
-  const layer = IndexLive.layer({ store: "shop", runBytes, ...rest }).pipe(
+  const layer = IndexLive.layer({ store: "shop", runBytes, fanOut: Infinity, ...rest }).pipe(
     Layer.provide([history.layer(known), Layer.succeed(Storage, disk)])
   )
   return Context.get(yield* Layer.build(layer), Index)

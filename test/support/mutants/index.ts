@@ -5,7 +5,7 @@ export const patches: Patches = {
   /** Sixteen hashes for all terms: most are shared. */
   "index-weak-hash": {
     file: "src/layers/internal/indexFormat.ts",
-    find: "return { key, high: a >>> 0, low: b >>> 0 }",
-    replace: "return { key, high: (a & 3) * 0x40000000, low: b & 3 }"
+    find: "  hashed[0] = a\n  hashed[1] = b\n",
+    replace: "  hashed[0] = (a & 3) << 30\n  hashed[1] = b & 3\n"
   }
 }

@@ -59,12 +59,12 @@ export const patches: Patches = {
     replace: `header`
   },
   "crashes-index-lacks-a-posting": {
-    file: "src/layers/internal/indexFormat.ts",
-    find: `  for (const { high, list, low } of entries) {
-    at = table`,
-    replace: `  for (const { high, list: all, low } of entries) {
-    const list = all.length > 1 ? all.slice(0, -1) : all
-    at = table`
+    file: "src/layers/internal/indexChunk.ts",
+    find: `    for (let left = this.counts[term]!; left > 0; left--) {
+      use(`,
+    replace: `    node = this.nodesBefore[node]!
+    for (let left = this.counts[term]!; left > 0; left--) {
+      use(`
   },
 
   // event files
