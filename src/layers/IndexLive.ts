@@ -762,9 +762,8 @@ const make = Effect.fnUntraced(function*(
     }
     if (readOnly || fanOut === Infinity) return
     // without its header, a run is merged with no other
-    for (const run of [...runs]) {
-      if (runs.length < fanOut) break
-      yield* Effect.ignore(headerOf(run))
+    if (runs.length >= fanOut) {
+      yield* Effect.forEach(runs.slice(), (run) => Effect.ignore(headerOf(run)), { discard: true })
     }
     for (;;) {
       yield* mayMerge.await

@@ -1,4 +1,4 @@
-/** See `test/internal/indexFormat.test.ts`. */
+/** See `test/layers/internal/indexFormat.test.ts`, `indexMerge.test.ts` there, and `test/layers/IndexLive.merging.test.ts`. */
 import type { Patches } from "../mutants.ts"
 
 export const patches: Patches = {
@@ -7,5 +7,38 @@ export const patches: Patches = {
     file: "src/layers/internal/indexFormat.ts",
     find: "  hashed[0] = a\n  hashed[1] = b\n",
     replace: "  hashed[0] = (a & 3) << 30\n  hashed[1] = b & 3\n"
+  },
+  /** A list that several runs share is taken from the first of them only. */
+  "index-merge-loses-a-posting": {
+    file: "src/layers/internal/indexMerge.ts",
+    find: "      count += counts[i] = reader.view.getUint32(reader.at + 12, true)",
+    replace: `      counts[i] = reader.view.getUint32(reader.at + 12, true)
+      if (i === 0) count += counts[i]
+      else this.owners = 1`
+  },
+  /** Each line keeps the bits of its last term. */
+  "index-merge-loses-filter-bits": {
+    file: "src/layers/internal/indexMerge.ts",
+    find: "        Format.setBits(line, 0,",
+    replace: "        if (written % 40 === 0) line.fill(0)\n        Format.setBits(line, 0,"
+  },
+  /** The parts go before the whole is there. */
+  "index-parts-removed-early": {
+    file: "src/layers/IndexLive.ts",
+    find: "      const written = yield* writeMerged(merged, group, pause)",
+    replace: `      for (const { name } of group) yield* remove(name)
+      const written = yield* writeMerged(merged, group, pause)`
+  },
+  /** What is not in memory is not there. */
+  "index-unloaded-is-absent": {
+    file: "src/layers/IndexLive.ts",
+    find: "if (run.filter === undefined || run.header === undefined) return false",
+    replace: "if (run.filter === undefined || run.header === undefined) continue"
+  },
+  /** Another process' larger run is not looked for. */
+  "index-merged-away-is-derived": {
+    file: "src/layers/IndexLive.ts",
+    find: "if (yield* adopt(run, named)) return",
+    replace: "if (named.length < 0 && (yield* adopt(run, named))) return"
   }
 }
