@@ -92,6 +92,8 @@ const blocksPerRead = 64
 /** Blocks that are nearer to each other than this are read at once. */
 const gap = 8
 const logEvery = 5000
+/** What is derived anew so often, and then kept in memory, is not damaged: something is wrong with this program. */
+const mostRepairs = 8
 
 /** The least recently used go first. */
 class Cache<A> {
@@ -451,6 +453,9 @@ const make = Effect.fnUntraced(function*(
   const replace = Effect.fnUntraced(
     function*(run: Run): Effect.fn.Return<void, LedgerError> {
       if (!runs.includes(run)) return
+      if (run.repairs > mostRepairs) {
+        return yield* Effect.die(new Error(`${pathOf(run)} is damaged as soon as it is derived`))
+      }
       const named = (yield* listing).sort((a, b) => b.last - a.last)
       if (yield* adopt(run, named)) return
       yield* Effect.logWarning(`${pathOf(run)} is missing, damaged or of another history: it is derived anew`)

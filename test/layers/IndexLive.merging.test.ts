@@ -411,13 +411,13 @@ describe("IndexLive, merging", () => {
 
     it.effect("says what is certainly not there without a look at the disk, once it knows the filters", () =>
       Effect.gen(function*() {
-        const history = new History()
-        for (let i = 0; i < 400; i++) {
-          history.commit([{ type: "Opened", tags: [`k0:v${i}`, `k1:v${i % 3}`], id: `id-${i}` }])
-        }
-        const disk = yield* indexed(history)
-        yield* settled(history, disk, 4)
         const looks = Effect.fnUntraced(function*(module?: typeof IndexLive) {
+          const history = new History()
+          for (let i = 0; i < 400; i++) {
+            history.commit([{ type: "Opened", tags: [`k0:v${i}`, `k1:v${i % 3}`], id: `id-${i}` }])
+          }
+          const disk = yield* indexed(history)
+          yield* settled(history, disk, 4)
           const index = yield* open(history, disk, { runBytes: 100_000, ...(module === undefined ? {} : { module }) })
           const head = history.cursor.position
           // nothing is known yet, so nothing is certain

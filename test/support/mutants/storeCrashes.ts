@@ -59,12 +59,9 @@ export const patches: Patches = {
     replace: `header`
   },
   "crashes-index-lacks-a-posting": {
-    file: "src/layers/internal/indexChunk.ts",
-    find: `    for (let left = this.counts[term]!; left > 0; left--) {
-      use(`,
-    replace: `    node = this.nodesBefore[node]!
-    for (let left = this.counts[term]!; left > 0; left--) {
-      use(`
+    file: "src/layers/internal/indexFormat.ts",
+    find: `view.setUint32(to + 12, count, true)`,
+    replace: `view.setUint32(to + 12, count > 2 ? count - 1 : count, true)`
   },
 
   // event files
