@@ -85,6 +85,9 @@ const largeRun = 32_768
 /** How long merging keeps others waiting, in milliseconds; and how many times as long it then rests while there are others. */
 const mergeSlice = 1
 const mergeRest = 2
+/** It rests less while there are more runs than so many times as many as become one. */
+const mergeBacklog = 6
+const urgentSlice = 2
 /** Of additions of tags that were read. */
 const cachedTargets = 20_000
 /** Blocks that are read at once. */
@@ -132,6 +135,11 @@ class Cache<A> {
 }
 
 const noExtras: Search.Extras = new Map()
+
+const areNone = (extras: Search.Extras): boolean => {
+  for (const list of extras.values()) if (list.length > 0) return false
+  return true
+}
 
 const sameCursor = (a: Cursor | undefined, b: Cursor | undefined): boolean =>
   a === undefined || b === undefined
@@ -391,6 +399,25 @@ const make = Effect.fnUntraced(function*(
     run.header !== undefined
       ? Effect.succeed(run.header)
       : Effect.map(checkHeader(run), (header) => run.header ??= header)
+
+  /** The first position from one of the ends on that is not in a run whose filter, if it is in memory, says that it has nothing. */
+  const passOver = (
+    { backwards, from, to }: { readonly from: number; readonly to: number; readonly backwards: boolean },
+    mayHave: (run: Run, mayHold: (term: Format.Term) => boolean) => boolean
+  ): number => {
+    let filter: Uint8Array
+    const mayHold = (term: Format.Term): boolean => Format.mayHold(filter, term)
+    let at = backwards ? to : from
+    for (let index = partIndex(at); at >= from && at <= to; index += backwards ? -1 : 1) {
+      const run = runs[index]
+      // what is not in memory is not known
+      if (run?.filter === undefined || run.header === undefined) break
+      filter = run.filter
+      if (mayHave(run, mayHold)) break
+      at = backwards ? run.first - 1 : run.last + 1
+    }
+    return at
+  }
 
   /** Looks up in the part that covers a position, whichever that is by then. `lookUp` may be called more than once. */
   const inPart = <A>(position: number, lookUp: (lists: Format.Lists) => A): Effect.Effect<A, LedgerError> =>
@@ -657,9 +684,11 @@ const make = Effect.fnUntraced(function*(
     let seen = activity
     return Effect.suspend(() => {
       const took = elapsed() - began
-      if (took < mergeSlice) return Effect.void
-      const isBusy = activity !== seen
-      return Effect.map(Effect.sleep(isBusy ? took * mergeRest : 0), () => {
+      // where too much is left to do, every search pays for it
+      const isUrgent = runs.length > mergeBacklog * fanOut
+      if (took < (isUrgent ? urgentSlice : mergeSlice)) return Effect.void
+      const rest = isUrgent ? Effect.yieldNow : Effect.sleep(activity === seen ? 0 : took * mergeRest)
+      return Effect.map(rest, () => {
         began = elapsed()
         seen = activity
       })
@@ -748,14 +777,17 @@ const make = Effect.fnUntraced(function*(
     if (header === undefined || run.filter !== undefined || run.isFilterTooLarge) return
     const { filter } = header.layout
     if (filterBytes + filter.bytes > filterBudget) return
-    const parts: Array<Uint8Array> = []
+    const whole = new Uint8Array(filter.bytes)
     for (let block = 0; block < filter.blocks; block += blocksPerRead) {
       const count = Math.min(blocksPerRead, filter.blocks - block)
       const missing = new Format.Missing(Array.from({ length: count }, (_, i) => filter.block + block + i))
-      if (!(yield* load(run, header, missing, (_, payload) => parts.push(payload)))) return
+      const isWhole = yield* load(run, header, missing, (number, payload) => {
+        whole.set(payload, (number - filter.block) * filter.perBlock)
+      })
+      if (!isWhole) return
       yield* pause
     }
-    if (runs.includes(run)) keepFilter(run, Buffer.concat(parts))
+    if (runs.includes(run)) keepFilter(run, whole)
   })
 
   /** What goes on beside: filters are loaded, and runs merged. */
@@ -948,7 +980,12 @@ const make = Effect.fnUntraced(function*(
     const after = Math.max(options.after, floor - 1)
     if (terms.length === 0 || (options.additions && additionsBefore + tail.additions === 0)) return out
     const end = covered()
-    for (let at = after + 1; at <= end;) {
+    for (let at = after + 1;;) {
+      at = passOver(
+        { from: at, to: end, backwards: false },
+        ({ header }, mayHold) => (!options.additions || header!.additions > 0) && terms.some(mayHold)
+      )
+      if (at > end) break
       const from = at
       at = yield* inPart(from, (lists) => {
         const to = Math.min(lists.last, end)
@@ -1042,6 +1079,13 @@ const make = Effect.fnUntraced(function*(
       const known = extras
       for (;;) {
         if (at === pending.length) {
+          if (plan !== undefined && low <= high && areNone(known)) {
+            const mayHave = (_: Run, mayHold: (term: Format.Term) => boolean) =>
+              Search.mayMatch(plan, query, mayHold, false)
+            const passed = passOver({ from: low, to: high, backwards: range.backwards }, mayHave)
+            if (range.backwards) high = passed
+            else low = passed
+          }
           if (low > high) return []
           const step = yield* inPart(range.backwards ? high : low, (lists): Search.Step => {
             let from = Math.max(low, lists.first)
@@ -1103,46 +1147,29 @@ const make = Effect.fnUntraced(function*(
 
   // what is certainly not there
 
-  /** Whether the parts behind a position certainly lack something, as far as they are in memory. */
-  const lacks = (
-    after: number,
-    tailMayHave: () => boolean,
-    runMayHave: (mayHave: (term: Format.Term) => boolean, hasAdditions: boolean) => boolean
-  ): boolean => {
-    if (tail.last > after && tailMayHave()) return false
-    let filter: Uint8Array
-    const mayHave = (term: Format.Term) => Format.mayHold(filter, term)
-    for (let i = runs.length - 1; i >= 0 && runs[i]!.last > after; i--) {
-      const run = runs[i]!
-      if (run.filter === undefined || run.header === undefined) return false
-      filter = run.filter
-      if (runMayHave(mayHave, run.header.additions > 0)) return false
-    }
-    return true
-  }
-
   const mayMatch: Index["Service"]["mayMatch"] = (query, after) => {
     if (after >= covered()) return false
     const plan = Search.plan(query)
     if (plan === undefined) return true
     const isBehind = (term: Format.Term) => tail.newestOf(term) > after
-    return !lacks(after, () => {
-      if (!Search.mayMatch(plan, query, isBehind, tail.additions > 0)) return false
+    if (tail.last > after && Search.mayMatch(plan, query, isBehind, tail.additions > 0)) {
       if (tail.additions > 0) return true
       // Its terms are there, but maybe in different events.
       const range = { from: Math.max(after + 1, tail.first), to: tail.last, backwards: false }
       const { positions, to } = Search.search(plan, tail, noExtras, range)
-      return positions.length > 0 || to < range.to
-    }, (mayHave, hasAdditions) => Search.mayMatch(plan, query, mayHave, hasAdditions))
+      if (positions.length > 0 || to < range.to) return true
+    }
+    const from = Math.max(after + 1, floor)
+    return passOver(
+      { from, to: tail.first - 1, backwards: true },
+      ({ header }, mayHold) => Search.mayMatch(plan, query, mayHold, header!.additions > 0)
+    ) >= from
   }
 
   const mayHaveIds: Index["Service"]["mayHaveIds"] = (ids) => {
     const terms = ids.map(Format.idTerm)
-    return !lacks(
-      floor - 1,
-      () => terms.some((term) => tail.count(term) > 0),
-      (mayHave) => terms.some(mayHave)
-    )
+    return terms.some((term) => tail.count(term) > 0) ||
+      passOver({ from: floor, to: tail.first - 1, backwards: true }, (_, mayHold) => terms.some(mayHold)) >= floor
   }
 
   /** Takes in commits from one on. */

@@ -30,7 +30,7 @@ export const lineBytes = 64
 const lineBits = lineBytes * 8
 const linesPerBlock = 63
 /** Bits of the filter for a term. */
-const bitsPerTerm = 12
+const bitsPerTerm = 16
 
 // names ----------------------------------------------------------------------------------------------------------------
 

@@ -32,8 +32,13 @@ export const patches: Patches = {
   /** What is not in memory is not there. */
   "index-unloaded-is-absent": {
     file: "src/layers/IndexLive.ts",
-    find: "if (run.filter === undefined || run.header === undefined) return false",
-    replace: "if (run.filter === undefined || run.header === undefined) continue"
+    find: "      if (run?.filter === undefined || run.header === undefined) break\n",
+    replace: `      if (run === undefined) break
+      if (run.filter === undefined) {
+        at = backwards ? run.first - 1 : run.last + 1
+        continue
+      }
+`
   },
   /** Another process' larger run is not looked for. */
   "index-merged-away-is-derived": {
