@@ -58,14 +58,14 @@ export class Chunk implements Lists {
   /** How many positions they have. */
   counts: Uint32Array
   /** The node of the newest of them. */
-  private newestNodes: Uint32Array
+  newestNodes: Uint32Array
   /** By the hash, at the next free place: the term's number and one, or 0. */
   private slots: Uint32Array
 
   // nodes: a position, less the first, and the node of the term's position before that
   private nodes = 0
-  private nodePositions: Uint32Array
-  private nodesBefore: Uint32Array
+  nodePositions: Uint32Array
+  nodesBefore: Uint32Array
 
   /** As large as `like` at once. */
   constructor(before: Cursor | undefined, first: number, like?: Chunk) {
@@ -207,7 +207,7 @@ export class Chunk implements Lists {
   /** The newest position of a term; 0 if it has none. */
   newestOf(term: Term): number {
     const found = this.find(term)
-    return found < 0 ? 0 : this.first + this.newest(found)
+    return found < 0 ? 0 : this.first + this.nodePositions[this.newestNodes[found]!]!
   }
 
   list(term: Term, from = this.first, to = this.last): ReadonlyArray<number> {
@@ -238,22 +238,6 @@ export class Chunk implements Lists {
       offset: this.offsets[index]!,
       length: Math.abs(length),
       addition: length < 0
-    }
-  }
-
-  // by the number of a term, for a run
-
-  /** Less the first position. */
-  newest(term: number): number {
-    return this.nodePositions[this.newestNodes[term]!]!
-  }
-
-  /** From the newest on, less the first position. */
-  forEachDown(term: number, use: (index: number) => void): void {
-    let node = this.newestNodes[term]!
-    for (let left = this.counts[term]!; left > 0; left--) {
-      use(this.nodePositions[node]!)
-      node = this.nodesBefore[node]!
     }
   }
 

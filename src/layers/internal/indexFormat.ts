@@ -378,22 +378,24 @@ const spread = (high: number, low: number): number => Math.imul(high ^ rotate(lo
 /** Sets the bits of a term in its line, which begins at a byte. */
 export const setBits = (bytes: Uint8Array, at: number, high: number, low: number): void => {
   const other = spread(high, low)
-  const set = (bit: number): void => {
-    bytes[at + (bit >>> 3)]! |= 1 << (bit & 7)
-  }
-  set(low & 511)
-  set(low >>> 9 & 511)
-  set(low >>> 18 & 511)
-  set(other >>> 5 & 511)
-  set(other >>> 14 & 511)
-  set(other >>> 23)
+  bytes[at + (low >>> 3 & 63)]! |= 1 << (low & 7)
+  bytes[at + (low >>> 12 & 63)]! |= 1 << (low >>> 9 & 7)
+  bytes[at + (low >>> 21 & 63)]! |= 1 << (low >>> 18 & 7)
+  bytes[at + (other >>> 8 & 63)]! |= 1 << (other >>> 5 & 7)
+  bytes[at + (other >>> 17 & 63)]! |= 1 << (other >>> 14 & 7)
+  bytes[at + (other >>> 26)]! |= 1 << (other >>> 23 & 7)
 }
 
 const hasBits = (bytes: Uint8Array, at: number, high: number, low: number): boolean => {
-  const has = (bit: number): boolean => (bytes[at + (bit >>> 3)]! & 1 << (bit & 7)) !== 0
-  if (!(has(low & 511) && has(low >>> 9 & 511) && has(low >>> 18 & 511))) return false
+  if (
+    (bytes[at + (low >>> 3 & 63)]! & 1 << (low & 7)) === 0 ||
+    (bytes[at + (low >>> 12 & 63)]! & 1 << (low >>> 9 & 7)) === 0 ||
+    (bytes[at + (low >>> 21 & 63)]! & 1 << (low >>> 18 & 7)) === 0
+  ) return false
   const other = spread(high, low)
-  return has(other >>> 5 & 511) && has(other >>> 14 & 511) && has(other >>> 23)
+  return (bytes[at + (other >>> 8 & 63)]! & 1 << (other >>> 5 & 7)) !== 0 &&
+    (bytes[at + (other >>> 17 & 63)]! & 1 << (other >>> 14 & 7)) !== 0 &&
+    (bytes[at + (other >>> 26)]! & 1 << (other >>> 23 & 7)) !== 0
 }
 
 /** Whether a whole filter may hold a term. */
@@ -425,7 +427,7 @@ export const encode = (
   storeId: string,
   at: { readonly additionsBefore: number; readonly ordinal: number; readonly span: number }
 ): Run => {
-  const { before, counts, cursor, first, highs, last, lows, terms } = chunk
+  const { before, counts, cursor, first, highs, last, lows, newestNodes, nodePositions, nodesBefore, terms } = chunk
   let listed = 0
   for (let term = 0; term < terms; term++) if (counts[term]! > 1) listed += counts[term]!
   const layout = layoutOf(last - first + 1, terms, listed)
@@ -435,13 +437,15 @@ export const encode = (
   const rest = { events: chunk.events, additions: chunk.additions, additionsBefore, ordinal, span }
   const sum = writeHeader(bytes, storeId, { first, last, cursor, before, ...rest, layout })
 
+  // one element behind the other, with room for a checksum behind each block
+  let to = layout.locations.offset
+  let blockEnd = to + payloadBytes
   for (let index = 0; index <= last - first; index++) {
     const length = Math.abs(chunk.lengths[index]!)
     const offset = chunk.offsets[index]!
     if (length >= 2 ** 25 || offset >= 2 ** 38) {
       throw new Error(`IndexRun: a record of ${length} bytes at byte ${offset}`)
     }
-    const to = elementAt(layout.locations, index, locationBytes)
     const isAddition = chunk.lengths[index]! < 0
     view.setUint32(to, length === 0 ? 0 : chunk.segments[index]!, true)
     view.setUint32(to + 4, length === 0 ? 0 : offset >>> 0, true)
@@ -450,24 +454,48 @@ export const encode = (
       length === 0 ? 0 : length | Math.floor(offset / 2 ** 32) << 25 | (isAddition ? 1 << 31 : 0),
       true
     )
+    to += locationBytes
+    if (to === blockEnd) {
+      to += sumBytes
+      blockEnd = to + payloadBytes
+    }
   }
+  const positions = new Uint32Array(listed)
   let start = 0
-  let index = 0
-  for (const term of chunk.sorted()) {
+  to = layout.entries.offset
+  blockEnd = to + entryPayload
+  const order = chunk.sorted()
+  for (let i = 0; i < terms; i++) {
+    const term = order[i]!
     const count = counts[term]!
-    const to = elementAt(layout.entries, index++, entryBytes)
     view.setInt32(to, highs[term]!, true)
     view.setInt32(to + 4, lows[term]!, true)
     view.setUint32(to + 12, count, true)
+    let node = newestNodes[term]!
     if (count === 1) {
-      view.setUint32(to + 8, chunk.newest(term), true)
+      view.setUint32(to + 8, nodePositions[node]!, true)
     } else {
       view.setUint32(to + 8, start, true)
+      for (let at = start + count - 1; at >= start; at--) {
+        positions[at] = nodePositions[node]!
+        node = nodesBefore[node]!
+      }
       start += count
-      let at = start
-      chunk.forEachDown(term, (relative) => {
-        view.setUint32(elementAt(layout.postings, --at, postingBytes), relative, true)
-      })
+    }
+    to += entryBytes
+    if (to === blockEnd) {
+      to += sumBytes
+      blockEnd = to + entryPayload
+    }
+  }
+  to = layout.postings.offset
+  blockEnd = to + payloadBytes
+  for (let i = 0; i < listed; i++) {
+    view.setUint32(to, positions[i]!, true)
+    to += postingBytes
+    if (to === blockEnd) {
+      to += sumBytes
+      blockEnd = to + payloadBytes
     }
   }
   const filter = filterOf(chunk)
@@ -482,13 +510,6 @@ export const encode = (
     sealBlock(sum, block, bytes, offset, offset + length - sumBytes)
   }
   return { header: { first, last, cursor, before, ...rest, layout, sum }, bytes, filter }
-}
-
-/** Where an element of a section stands in the file: none lies in two blocks. */
-const elementAt = (section: Section, index: number, size: number): number => {
-  const perBlock = section.perBlock / size
-  const block = Math.floor(index / perBlock)
-  return section.offset + index * size + block * sumBytes
 }
 
 // looking up -----------------------------------------------------------------------------------------------------------

@@ -8,13 +8,11 @@ export const patches: Patches = {
     find: "  hashed[0] = a\n  hashed[1] = b\n",
     replace: "  hashed[0] = (a & 3) << 30\n  hashed[1] = b & 3\n"
   },
-  /** A list that several runs share is taken from the first of them only. */
+  /** A list is one shorter than its parts together. */
   "index-merge-loses-a-posting": {
     file: "src/layers/internal/indexMerge.ts",
-    find: "      count += counts[i] = reader.view.getUint32(reader.at + 12, true)",
-    replace: `      counts[i] = reader.view.getUint32(reader.at + 12, true)
-      if (i === 0) count += counts[i]
-      else this.owners = 1`
+    find: "        table.u32(count)\n",
+    replace: "        table.u32(count > 2 ? count - 1 : count)\n"
   },
   /** Each line keeps the bits of its last term. */
   "index-merge-loses-filter-bits": {
