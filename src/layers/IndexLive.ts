@@ -483,7 +483,7 @@ const make = Effect.fnUntraced(function*(
       if (run.repairs > mostRepairs) {
         return yield* Effect.die(new Error(`${pathOf(run)} is damaged as soon as it is derived`))
       }
-      const named = (yield* listing).sort((a, b) => b.last - a.last)
+      const named = (yield* fileNames).flatMap((name) => Format.parseName(name) ?? []).sort((a, b) => b.last - a.last)
       if (yield* adopt(run, named)) return
       yield* Effect.logWarning(`${pathOf(run)} is missing, damaged or of another history: it is derived anew`)
       const made = yield* Effect.scoped(derive(run, named.filter(({ name }) => name !== run.name)))
@@ -811,10 +811,10 @@ const make = Effect.fnUntraced(function*(
 
   // opening
 
-  /** Names of run files, and what processes that do not run any more left. */
-  const listing = Effect.suspend(() => storage.list(folder)).pipe(
+  /** The names of the files in the folder. */
+  const fileNames = Effect.suspend(() => storage.list(folder)).pipe(
     Effect.catch((error) => Effect.as(warnOfWrites(error), [])),
-    Effect.map((entries) => entries.flatMap(({ kind, name }) => kind === "file" ? Format.parseName(name) ?? [] : []))
+    Effect.map((entries) => entries.flatMap(({ kind, name }) => kind === "file" ? name : []))
   )
 
   /** Tells of a long walk along the ledger, every few seconds. */
@@ -838,10 +838,8 @@ const make = Effect.fnUntraced(function*(
   const open = Effect.gen(function*() {
     const target = yield* ledger.cursor
     floor = (yield* ledger.segments)[0]?.first ?? 1
-    const entries = yield* storage.list(folder).pipe(Effect.catch((error) => Effect.as(warnOfWrites(error), [])))
     const named: Array<Format.Name> = []
-    for (const { kind, name } of entries) {
-      if (kind !== "file") continue
+    for (const name of yield* fileNames) {
       const parsed = Format.parseName(name)
       if (parsed !== undefined) named.push(parsed)
       else if (isLeftOver(name)) yield* remove(name)
@@ -859,6 +857,9 @@ const make = Effect.fnUntraced(function*(
       const last = runs.at(-1)
       return last === undefined ? oldest : byFirst.get(last.last + 1) ?? []
     }
+    const firsts = [...byFirst.keys()].sort((a, b) => a - b)
+    const hasParts = ({ first, last }: Format.Name): boolean =>
+      byFirst.get(first)!.length > 1 || firsts[Search.lowerBound(firsts, first + 1)]! <= last
     const forget = (run: Run): Effect.Effect<void> => {
       for (const names of [oldest, byFirst.get(run.first) ?? []]) {
         const at = names.findIndex(({ name }) => name === run.name)
@@ -870,11 +871,10 @@ const make = Effect.fnUntraced(function*(
     // the parts are still there: after a power loss these may be whole, and it may not.
     let header: Format.Header | undefined
     for (;;) {
-      const [name, ...others] = following()
+      const [name] = following()
       if (name !== undefined) {
         const run = newRun(name)
-        const hasParts = others.length > 0
-        if (hasParts) {
+        if (hasParts(name)) {
           run.header = yield* checkHeader(run)
           if (run.header === undefined || !(yield* isComplete(run, run.header))) {
             yield* forget(run)
@@ -942,7 +942,6 @@ const make = Effect.fnUntraced(function*(
       // A run beyond what is known here may be right: another process is ahead.
       if (!used.has(name) && last <= target.position) yield* remove(name)
     }
-    outdated = []
   })
 
   yield* open

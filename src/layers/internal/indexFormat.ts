@@ -351,7 +351,8 @@ export const parseHeader = (input: Uint8Array, storeId: string): Header | undefi
   const last = Number(bytes.readBigUInt64LE(24))
   const cursor = readCursor(64)
   if (
-    !(first >= 1 && first <= last) || !Number.isSafeInteger(last) || cursor === undefined || cursor.position !== last
+    !(first >= 1 && first <= last) || !Number.isSafeInteger(last) || cursor === undefined ||
+    cursor.position !== last || bytes.readUInt32LE(204) === 0
   ) return undefined
   return {
     first,
