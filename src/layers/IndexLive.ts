@@ -687,7 +687,10 @@ const make = Effect.fnUntraced(function*(
       // where too much is left to do, every search pays for it
       const isUrgent = runs.length > mergeBacklog * fanOut
       if (took < (isUrgent ? urgentSlice : mergeSlice)) return Effect.void
-      const rest = isUrgent ? Effect.yieldNow : Effect.sleep(activity === seen ? 0 : took * mergeRest)
+      // what took longer than a slice was a wait, for a disk or for something to do
+      const rest = isUrgent
+        ? Effect.yieldNow
+        : Effect.sleep(activity === seen ? 0 : Math.min(took, urgentSlice) * mergeRest)
       return Effect.map(rest, () => {
         began = elapsed()
         seen = activity

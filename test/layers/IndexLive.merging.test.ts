@@ -448,6 +448,25 @@ describe("IndexLive, merging", () => {
         assert.strictEqual((yield* Effect.exit(looks(weak)))._tag, "Failure")
       }))
 
+    it.effect("merges at once, however long it had nothing to do, and while others want something", () =>
+      Effect.gen(function*() {
+        const history = grow(new History(), 32, 10)
+        const disk = yield* freshDisk
+        const index = yield* open(history, disk, { fanOut: 4 })
+        yield* inRealTime(Effect.sleep(300))
+        const next = random(33)
+        const began = performance.now()
+        yield* inRealTime(Effect.gen(function*() {
+          for (let i = 0; i < 40; i++) {
+            yield* index.add([history.commit(batch(history, next))])
+            yield* Effect.sleep(1)
+          }
+        }))
+        const busy = performance.now() - began
+        yield* merged(index, history, 4)
+        assert.isBelow(performance.now() - began - busy, 250)
+      }))
+
     it.effect("files of version 1 are none", () =>
       Effect.gen(function*() {
         const history = grow(new History(), 31, 60)
