@@ -31,7 +31,7 @@ import { elapsed, inRealTime } from "./internal/realTime.ts"
 export interface Options {
   /** The store's folder. */
   readonly store: string
-  /** So many bytes of commits make a run. Default: 4 MiB. */
+  /** So many bytes of commits make a run. Default: 2 MiB. */
   readonly runBytes?: number | undefined
   /** So many runs of one size become one of the next. `Infinity`: none ever do. Default: 8. */
   readonly fanOut?: number | undefined
@@ -69,7 +69,8 @@ class Run {
 // bounds
 
 const mebi = 1024 * 1024
-const defaultRunBytes = 4 * mebi
+/** So much of the ledger is read at opening at most. */
+const defaultRunBytes = 2 * mebi
 /** Each run is written again by every eighth, 64th, ... of them; a search asks at most seven runs of each size. */
 const defaultFanOut = 8
 /** Candidates that are given at a time. */
@@ -85,8 +86,8 @@ const largeRun = 32_768
 /** How long merging keeps others waiting, in milliseconds; and how many times as long it then rests while there are others. */
 const mergeSlice = 1
 const mergeRest = 2
-/** It rests less while there are more runs than so many times as many as become one. */
-const mergeBacklog = 6
+/** It rests less while there are so many times as many runs too many as become one. */
+const mergeBacklog = 2
 const urgentSlice = 2
 /** Of additions of tags that were read. */
 const cachedTargets = 20_000
@@ -678,6 +679,13 @@ const make = Effect.fnUntraced(function*(
     return found
   }
 
+  /** How many runs there are of so many of the smallest when all are merged that can be. */
+  const fewestRuns = (smallest: number): number => {
+    let sum = 0
+    for (let left = smallest; left > 0; left = Math.floor(left / fanOut)) sum += left % fanOut
+    return sum
+  }
+
   /** Rests now and then, longer while others want something. */
   const makePause = (): Effect.Effect<void> => {
     let began = elapsed()
@@ -685,7 +693,7 @@ const make = Effect.fnUntraced(function*(
     return Effect.suspend(() => {
       const took = elapsed() - began
       // where too much is left to do, every search pays for it
-      const isUrgent = runs.length > mergeBacklog * fanOut
+      const isUrgent = runs.length - fewestRuns(ordinal) > mergeBacklog * fanOut
       if (took < (isUrgent ? urgentSlice : mergeSlice)) return Effect.void
       // what took longer than a slice was a wait, for a disk or for something to do
       const rest = isUrgent
