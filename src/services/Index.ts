@@ -41,19 +41,19 @@ export class Index extends Context.Service<Index, {
    * position). Some may not match: the caller checks the events. None that matches is missing.
    */
   readonly find: (query: Query.Any, range: Range) => Candidates
-  /**
-   * Whether anything after `after` may match the query, an event or an addition of tags. `false` is certain; `true` only says that
-   * it cannot be told without looking, at a file perhaps.
-   */
-  readonly mayMatch: (query: Query.Any, after: number) => boolean
-  /** Whether an event may have one of these ids, likewise. */
-  readonly mayHaveIds: (ids: ReadonlyArray<string>) => boolean
   /** Records that added one of the query's tags to something, in ascending order; positions greater than `after`. */
   readonly findAdditions: (query: Query.Any, after: number) => Effect.Effect<ReadonlyArray<Candidate>, LedgerError>
   /** All records that added tags to something, newest first, in positions between `after` and `before` (both exclusive). */
   readonly additions: (after: number, before: number) => Candidates
   /** Events with one of these ids, ascending; some may have another id: the caller checks. */
   readonly findIds: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<Candidate>, LedgerError>
+  /**
+   * Whether anything behind `after` may match, or may make an older event match. `false` is certain, for all that is covered now, and
+   * costs a fraction of what a search does. `true` says nothing: the answer may be on the disk.
+   */
+  readonly mayMatch: (query: Query.Any, after: number) => boolean
+  /** Whether there may be an event with one of these ids, in the same way. */
+  readonly mayHaveIds: (ids: ReadonlyArray<string>) => boolean
   /** The tags that records at or below `head` added to each of these events. Events without any are left out. */
   readonly addedTags: (
     positions: ReadonlyArray<Position.Position>,

@@ -27,6 +27,8 @@ export interface Options {
   readonly segmentSize?: number
   /** Bytes. Default: 1200, some five events. */
   readonly runBytes?: number
+  /** So many runs of the index become one. */
+  readonly fanOut?: number
   readonly rebuild?: "never" | "when-needed"
   /** Default: `synchronous`, so that the same calls come in the same order however busy the machine is. */
   readonly calls?: StorageNode.Options["calls"]
@@ -35,7 +37,7 @@ export interface Options {
 export const layer = (options: Options) => {
   const { access, calls = "synchronous", durability, eventFiles = false, readOnly, rebuild, root, writeProtect } =
     options
-  const { runBytes = 1200, segmentSize = 2000 } = options
+  const { fanOut, runBytes = 1200, segmentSize = 2000 } = options
   return Layer.merge(
     Layer.provide(
       ProjectionsLive.layer({ rebuild }),
@@ -44,7 +46,7 @@ export const layer = (options: Options) => {
     SnapshotsFiles.layer({ store, readOnly })
   ).pipe(
     Layer.provideMerge(EventStoreLive.layer({ store, eventFiles, readOnly, writeProtect })),
-    Layer.provide(IndexLive.layer({ store, runBytes, readOnly })),
+    Layer.provide(IndexLive.layer({ store, runBytes, fanOut, readOnly })),
     Layer.provideMerge(LedgerLive.layer({ store, durability, segmentSize, readOnly, writeProtect })),
     Layer.provide(LockGranted.layer),
     Layer.provideMerge(StorageNode.layer({ root, calls, access }))

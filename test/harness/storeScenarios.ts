@@ -128,6 +128,21 @@ export const scenarios = {
         yield* some(2)(world)
       })
   },
+  "index merge": {
+    options: { fanOut: 2 },
+    before: some(4),
+    run: (world) =>
+      Effect.gen(function*() {
+        yield* using(world, function*(client) {
+          for (let i = 0; i < 3; i++) {
+            yield* client.append(6)
+            // runs are merged beside
+            yield* Effect.sleep(3)
+          }
+        })
+        yield* some(2)(world)
+      })
+  },
   "event files": {
     options: { eventFiles: true, writeProtect: true },
     before: some(1),

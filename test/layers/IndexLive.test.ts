@@ -1,260 +1,32 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import { hash } from "node:crypto"
-import * as IndexLive from "../../src/layers/IndexLive.ts"
-import * as StorageMemory from "../../src/layers/StorageMemory.ts"
 import * as Query from "../../src/Query.ts"
-import { type Candidate, Index, type Range } from "../../src/services/Index.ts"
-import { Storage, StorageError } from "../../src/services/Storage.ts"
+import type { Range } from "../../src/services/Index.ts"
+import { StorageError } from "../../src/services/Storage.ts"
 import { type Draft, History } from "../support/fakeLedger.ts"
-
-type Service = Index["Service"]
-type Disk = Storage["Service"]
-
-const folder = "shop/indices"
-const runBytes = 2048
-
-// histories
-
-/** mulberry32 */
-const random = (seed: number) => {
-  let state = seed | 0
-  return (below: number): number => {
-    state = (state + 0x6d2b79f5) | 0
-    let n = Math.imul(state ^ (state >>> 15), 1 | state)
-    n = (n + Math.imul(n ^ (n >>> 7), 61 | n)) ^ n
-    return ((n ^ (n >>> 14)) >>> 0) % below
-  }
-}
-
-const types = ["Opened", "Closed", "Moved"]
-const tag = (n: number) => `k${n % 3}:v${n}`
-
-const batch = (history: History, next: (below: number) => number): ReadonlyArray<Draft> => {
-  const position = history.cursor.position
-  return Array.from({ length: 1 + next(4) }, (_, i): Draft => {
-    if (position > 3 && next(8) === 0) {
-      return {
-        targets: Array.from({ length: 1 + next(3) }, () => 1 + next(position))
-          .filter((target, at, all) => all.indexOf(target) === at && isEvent(history, target))
-          .map((position) => ({ position, tags: [tag(next(9)), tag(9 + next(3))] }))
-      }
-    }
-    return {
-      type: types[next(3)]!,
-      tags: [...new Set(Array.from({ length: next(4) }, () => tag(next(9))))],
-      id: `id-${position + i + 1}`
-    }
-  })
-}
-
-const isEvent = (history: History, position: number) =>
-  history.commits.some(({ entries }) => entries.some((entry) => entry.kind === "event" && entry.position === position))
-
-const grow = (history: History, seed: number, commits: number): History => {
-  const next = random(seed)
-  for (let i = 0; i < commits; i++) {
-    if (i > 0 && i % 23 === 0) history.roll()
-    history.commit(batch(history, next))
-  }
-  return history
-}
-
-// what is right, by looking at everything
-
-const naive = (history: History) => {
-  const floor = history.segments[history.archived]!.first
-  const entries = history.commits.flatMap((commit) => commit.entries).filter(({ position }) => position >= floor)
-  const events = entries.filter((entry) => entry.kind === "event")
-  const additions = entries.filter((entry) => entry.kind === "tags")
-  const added = (position: number, head: number) => [
-    ...new Set(
-      additions.filter((record) => record.position <= head).flatMap((record) =>
-        record.targets.filter((target) => target.position === position).flatMap((target) => target.tags)
-      )
-    )
-  ]
-  return {
-    events,
-    additions,
-    find: (query: Query.Any, { after, backwards, before }: Range) => {
-      const found = events.filter((event) =>
-        event.position > after && event.position < before &&
-        Query.matches(query, { type: event.type, tags: [...event.tags, ...added(event.position, Infinity)] })
-      ).map((event) => event.position)
-      return backwards ? found.reverse() : found
-    },
-    findAdditions: (query: Query.Any, after: number) => {
-      const tags = query.items === "all" ? [] : query.items.flatMap((item) => item.tags ?? [])
-      return additions.filter((record) =>
-        record.position > after && record.targets.some((target) => target.tags.some((tag) => tags.includes(tag)))
-      ).map((record) => record.position)
-    },
-    additionsIn: (after: number, before: number) =>
-      additions.map(({ position }) => position).filter((position) => position > after && position < before).reverse(),
-    added
-  }
-}
-
-// processes
-
-const open = Effect.fnUntraced(function*(
-  history: History,
-  disk: Disk,
-  options: { readonly runBytes?: number; readonly readOnly?: boolean; readonly known?: () => number } = {}
-) {
-  const { known, ...rest } = options
-  const layer = IndexLive.layer({ store: "shop", runBytes, ...rest }).pipe(
-    Layer.provide([history.layer(known), Layer.succeed(Storage, disk)])
-  )
-  return Context.get(yield* Layer.build(layer), Index)
-})
-
-const warnings: Array<string> = []
-const logs = Logger.layer([Logger.make(({ logLevel, message }) => {
-  if (logLevel === "Warn") warnings.push(String((message as ReadonlyArray<unknown>)[0]))
-})])
-
-const freshDisk = Effect.tap(StorageMemory.make, (disk) => disk.makeDirectory("shop"))
-
-const all = Effect.fnUntraced(function*(index: Service, query: Query.Any, range: Range) {
-  const candidates = index.find(query, range)
-  const out: Array<number> = []
-  for (;;) {
-    const page = yield* candidates.next
-    if (page.length === 0) return out
-    assert.isAtMost(page.length, 4096)
-    for (const { position } of page) out.push(position)
-  }
-})
-
-const queries: ReadonlyArray<Query.Any> = [
-  Query.all,
-  Query.types("Opened"),
-  Query.types("Opened", "Closed"),
-  Query.types("Unknown"),
-  Query.tags("k0:v0"),
-  Query.tags("k1:v1", "k2:v2"),
-  Query.tags("k0:v9"),
-  Query.tags("k0:v9", "k0:v3"),
-  Query.tags("k0:unknown"),
-  Query.fromItems({ types: ["Moved"], tags: ["k1:v4"] }),
-  Query.fromItems({ types: ["Moved", "Closed"], tags: ["k1:v10"] }, { tags: ["k2:v5", "k0:v6"] }, {
-    types: ["Opened"],
-    tags: ["k0:v0"]
-  })
-]
-
-/** Compares everything that an index answers with what a look at the whole history says. */
-const check = Effect.fnUntraced(function*(index: Service, history: History, ranges?: ReadonlyArray<Range>) {
-  const truth = naive(history)
-  const head = history.cursor.position
-  const ledger = history.ledger()
-  assert.deepStrictEqual(yield* index.cursor, head === 0 ? undefined : history.cursor)
-  for (const query of queries) {
-    for (
-      const range of ranges ?? [
-        { after: 0, before: Infinity, backwards: false },
-        { after: 0, before: head + 1, backwards: true },
-        { after: Math.floor(head / 3), before: head - 4, backwards: false },
-        { after: Math.floor(head / 3), before: head - 4, backwards: true }
-      ]
-    ) {
-      assert.deepStrictEqual(
-        yield* all(index, query, range),
-        truth.find(query, range),
-        `${JSON.stringify(query.items)} ${JSON.stringify(range)}`
-      )
-    }
-    for (const after of [0, Math.floor(head / 2), head]) {
-      const found = yield* index.findAdditions(query, after)
-      assert.deepStrictEqual(found.map(({ position }) => position as number), truth.findAdditions(query, after))
-      assert.deepStrictEqual(
-        (yield* ledger.read(found)).map(({ kind, position }) => [kind, position]),
-        found.map((r) => ["tags", r.position])
-      )
-    }
-  }
-  for (
-    const [after, before] of [[0, Infinity], [Math.floor(head / 3), head - 4], [head - 9, head + 1], [head, Infinity], [
-      9,
-      9
-    ]] as const
-  ) {
-    const found: Array<Candidate> = []
-    const candidates = index.additions(after, before)
-    for (let page = yield* candidates.next; page.length > 0; page = yield* candidates.next) found.push(...page)
-    assert.deepStrictEqual(
-      found.map(({ position }) => position as number),
-      truth.additionsIn(after, before) as Array<any>
-    )
-    assert.deepStrictEqual((yield* ledger.read(found)).map(({ kind }) => kind), found.map(() => "tags"))
-  }
-  // the places lead to the records
-  const found = yield* index.find(Query.all, { after: 0, before: Infinity, backwards: false }).next
-  assert.deepStrictEqual(
-    (yield* ledger.read(found)).map(({ kind, position }) => [kind, position]),
-    truth.events.slice(0, found.length).map(({ position }) => ["event", position])
-  )
-  const ids = ["id-1", "id-7", `id-${head}`, "id-unknown", "id-7"]
-  assert.deepStrictEqual(
-    (yield* index.findIds(ids)).map(({ position }) => position),
-    truth.events.filter(({ metadata: { id } }) => ids.includes(id)).map(({ position }) => position)
-  )
-  const positions = truth.events.map(({ position }) => position)
-  for (const at of [head, Math.floor(head / 2)]) {
-    assert.deepStrictEqual(
-      [...yield* index.addedTags(positions, at)].sort(([a], [b]) => a - b),
-      positions.map((position) => [position, truth.added(position, at)] as const).filter(([, tags]) =>
-        tags.length > 0
-      ) as never
-    )
-  }
-  for (const { length, offset, position, segment } of [...truth.events, ...truth.additions]) {
-    assert.deepStrictEqual(yield* index.locate(position), { segment, offset, length })
-  }
-  assert.isUndefined(yield* index.locate(head + 1))
-  const { additions, events } = yield* index.counts
-  assert.deepStrictEqual({ additions, events }, { additions: truth.additions.length, events: truth.events.length })
-})
-
-const names = Effect.fnUntraced(function*(disk: Disk) {
-  return (yield* disk.list(folder)).map(({ name }) => name).sort()
-})
-
-const files = Effect.fnUntraced(function*(disk: Disk) {
-  const out = new Map<string, string>()
-  for (const name of yield* names(disk)) {
-    out.set(name, Buffer.from((yield* disk.readDocument(`${folder}/${name}`))!).toString("hex"))
-  }
-  return out
-})
-
-/** Short enough for a message: what differs is seen by the names. */
-const digests = Effect.fnUntraced(function*(disk: Disk) {
-  return new Map([...yield* files(disk)].map(([name, hex]) => [name, hash("sha256", hex)]))
-})
-
-/** With the index files of a history, made by a process that opened it. */
-const indexed = Effect.fnUntraced(function*(history: History, bytes = runBytes) {
-  const disk = yield* freshDisk
-  yield* Effect.scoped(open(history, disk, { runBytes: bytes }))
-  return disk
-})
-
-/** A disk that refuses some of the writes. */
-const refusing = (disk: Disk, refuses: () => boolean): Disk => ({
-  ...disk,
-  replaceDocument: (path, bytes, options) =>
-    refuses()
-      ? Effect.fail(new StorageError({ operation: "replaceDocument", path, reason: "DiskFull" }))
-      : disk.replaceDocument(path, bytes, options)
-})
+import {
+  all,
+  batch,
+  check,
+  digests,
+  type Disk,
+  files,
+  folder,
+  freshDisk,
+  grow,
+  indexed,
+  logs,
+  naive,
+  names,
+  open,
+  queries,
+  random,
+  refusing,
+  tag,
+  warnings
+} from "../support/indexing.ts"
 
 const Seed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 2 ** 31 }))
 const forwards: Range = { after: 0, before: Infinity, backwards: false }

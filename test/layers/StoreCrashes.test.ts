@@ -21,6 +21,7 @@ const most: { readonly [N in Name]?: number } = {
   "batch": 24,
   "take-over": 128,
   "baton": 64,
+  "index merge": 2,
   "projection": 3
 }
 

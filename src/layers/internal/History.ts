@@ -261,7 +261,7 @@ export const make = (
 
     const firstMatch: History["firstMatch"] = Effect.fnUntraced(function*(query, after) {
       const head = known.position
-      if (head <= after) return undefined
+      if (head <= after || !index.mayMatch(query, after)) return undefined
       let first: number | undefined
       const candidates = index.find(query, { after, before: head + 1, backwards: false })
       search: for (;;) {

@@ -9,20 +9,28 @@ import { crc32 } from "node:zlib"
 import type { Cursor } from "../../services/Ledger.ts"
 import type { Chunk } from "./indexChunk.ts"
 
-export const version = 1
+export const version = 2
 export const headerBytes = 256
 /** A block but for its checksum. A section's last block may be shorter. */
 export const payloadBytes = 4092
+/** A full block of locations, entries or postings, with its checksum. */
+export const sumBytes = 4
 
 const magic = Buffer.from("opossidx")
-const locationBytes = 12
+export const locationBytes = 12
 const locationsPerBlock = 341
-const entryBytes = 16
+export const entryBytes = 16
 const entriesPerBlock = 255
 /** What a block of entries uses of its payload. */
 const entryPayload = entriesPerBlock * entryBytes
-/** Probes of the filter for a term. */
-const probes = 6
+export const postingBytes = 4
+const postingsPerBlock = 1023
+/** All bits of a term lie in one line of the filter: a look-up touches one block of the file, one line of the processor's cache. */
+export const lineBytes = 64
+const lineBits = lineBytes * 8
+const linesPerBlock = 63
+/** Bits of the filter for a term. */
+const bitsPerTerm = 16
 
 // names ----------------------------------------------------------------------------------------------------------------
 
@@ -46,9 +54,8 @@ export const parseName = (name: string): Name | undefined => {
 
 // terms ----------------------------------------------------------------------------------------------------------------
 
-/** What positions are listed under, with its 64-bit hash. */
+/** What positions are listed under: nothing but its 64-bit hash, as two terms with one hash cannot be told apart in a run either. */
 export interface Term {
-  readonly key: string
   readonly high: number
   readonly low: number
 }
@@ -61,8 +68,40 @@ const finish = (n: number): number => {
   return n ^ (n >>> 16)
 }
 
-/** Part of the format: two lanes of 32 bits over the UTF-16 code units, mixed at the end as in MurmurHash3. */
-export const term = (key: string): Term => {
+/** The last hash: high half and low half, as signed numbers. Not returned, so that a term costs no object. */
+export const hashed = new Int32Array(2)
+
+/** Where the lanes stand behind a prefix, and how long it is. */
+interface Prefix {
+  readonly a: number
+  readonly b: number
+  readonly length: number
+}
+
+const mix = (a: number, b: number, length: number): void => {
+  a ^= length
+  b ^= length
+  a = (a + b) | 0
+  b = (b + a) | 0
+  a = finish(a)
+  b = finish(b)
+  a = (a + b) | 0
+  b = (b + a) | 0
+  hashed[0] = a
+  hashed[1] = b
+}
+
+/** Part of the format: two lanes of 32 bits over the UTF-16 code units, mixed at the end as in MurmurHash3. Leaves it in `hashed`. */
+const hashBehind = ({ a, b, length }: Prefix, text: string): void => {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    a = Math.imul(rotate(a ^ unit, 13), 0xcc9e2d51)
+    b = Math.imul(rotate(b ^ unit, 17), 0x1b873593)
+  }
+  mix(a, b, length + text.length)
+}
+
+const prefix = (key: string): Prefix => {
   let a = 0x9e3779b9 | 0
   let b = 0x7f4a7c15
   for (let i = 0; i < key.length; i++) {
@@ -70,24 +109,51 @@ export const term = (key: string): Term => {
     a = Math.imul(rotate(a ^ unit, 13), 0xcc9e2d51)
     b = Math.imul(rotate(b ^ unit, 17), 0x1b873593)
   }
-  a ^= key.length
-  b ^= key.length
-  a = (a + b) | 0
-  b = (b + a) | 0
-  a = finish(a)
-  b = finish(b)
-  a = (a + b) | 0
-  b = (b + a) | 0
-  return { key, high: a >>> 0, low: b >>> 0 }
+  return { a, b, length: key.length }
 }
 
-/** Events of a type, events written with a tag, events with an id. */
-export const typeKey = (type: string): string => `t:${type}`
-export const tagKey = (tag: string): string => `g:${tag}`
-export const idKey = (id: string): string => `i:${id}`
+const noPrefix = prefix("")
+const typePrefix = prefix("t:")
+const tagPrefix = prefix("g:")
+const idPrefix = prefix("i:")
+const addedPrefix = prefix("a:")
+const targetPrefix = prefix("p:")
+
+/** The hash of a term, into `hashed`: events of a type, events written with a tag, events with an id. */
+export const hashType = (type: string): void => hashBehind(typePrefix, type)
+export const hashTag = (tag: string): void => hashBehind(tagPrefix, tag)
+export const hashId = (id: string): void => hashBehind(idPrefix, id)
 /** Records that added a tag to something, and records that added something to a position. */
-export const addedKey = (tag: string): string => `a:${tag}`
-export const targetKey = (position: number): string => `p:${position}`
+export const hashAdded = (tag: string): void => hashBehind(addedPrefix, tag)
+export const hashTarget = (position: number): void => hashBehind(targetPrefix, String(position))
+
+const hashedTerm = (): Term => ({ high: hashed[0]! >>> 0, low: hashed[1]! >>> 0 })
+
+/** A term by its whole text: its kind's prefix, and what it is about. */
+export const term = (key: string): Term => {
+  hashBehind(noPrefix, key)
+  return hashedTerm()
+}
+export const typeTerm = (type: string): Term => {
+  hashType(type)
+  return hashedTerm()
+}
+export const tagTerm = (tag: string): Term => {
+  hashTag(tag)
+  return hashedTerm()
+}
+export const idTerm = (id: string): Term => {
+  hashId(id)
+  return hashedTerm()
+}
+export const addedTerm = (tag: string): Term => {
+  hashAdded(tag)
+  return hashedTerm()
+}
+export const targetTerm = (position: number): Term => {
+  hashTarget(position)
+  return hashedTerm()
+}
 
 // lists ----------------------------------------------------------------------------------------------------------------
 
@@ -99,12 +165,17 @@ export interface Location {
   readonly addition: boolean
 }
 
-/** What can be looked up in a part of the index. Results must not be changed, nor kept: a list may be one that still grows. */
+/** What can be looked up in a part of the index. */
 export interface Lists {
+  /** The part's range. */
+  readonly first: number
+  readonly last: number
+  /** How many of its records add tags. */
+  readonly additions: number
   /** How many positions a term has. */
   readonly count: (term: Term) => number
-  /** The positions of a term, ascending. */
-  readonly list: (term: Term) => ReadonlyArray<number>
+  /** The positions of a term from `from` to `to`, both inclusive, ascending. Default: all. */
+  readonly list: (term: Term, from?: number, to?: number) => ReadonlyArray<number>
   /** The record at a position of the part's range. */
   readonly location: (position: number) => Location | undefined
   /** Announces that the records at these positions will be asked for: all that is missing for them is then loaded at once. */
@@ -124,12 +195,15 @@ export interface Header {
   readonly additions: number
   /** Additions before this run, as far back as the history went when it was made. */
   readonly additionsBefore: number
+  /** The number of the first of the smallest runs that it covers, counted as far back, and how many these are. */
+  readonly ordinal: number
+  readonly span: number
   readonly layout: Layout
   /** The checksum of the header, which enters that of each block: a block of another run, or of another place, does not fit. */
   readonly sum: number
 }
 
-interface Section {
+export interface Section {
   /** The number of its first block. */
   readonly block: number
   readonly blocks: number
@@ -151,10 +225,11 @@ export interface Layout {
   readonly size: number
 }
 
-/** Of the filter, in bytes: ten bits a term. */
-const filterBytes = (terms: number): number => Math.max(1, Math.ceil(terms * 10 / 8))
+/** Lines of the filter for so many terms. */
+const linesOf = (terms: number): number => Math.max(1, Math.ceil(terms * bitsPerTerm / lineBits))
 
-const layoutOf = (positions: number, terms: number, postings: number): Layout => {
+/** For so many positions, terms, and positions in lists of more than one. */
+export const layoutOf = (positions: number, terms: number, postings: number): Layout => {
   let block = 0
   let offset = headerBytes
   const section = (bytes: number, perBlock: number): Section => {
@@ -168,8 +243,8 @@ const layoutOf = (positions: number, terms: number, postings: number): Layout =>
     terms,
     locations: section(positions * locationBytes, payloadBytes),
     entries: section(terms * entryBytes, entryPayload),
-    postings: section(postings, payloadBytes),
-    filter: section(filterBytes(terms), payloadBytes),
+    postings: section(postings * postingBytes, payloadBytes),
+    filter: section(linesOf(terms) * lineBytes, linesPerBlock * lineBytes),
     blocks: block,
     size: offset
   }
@@ -196,6 +271,11 @@ export const blockAt = (layout: Layout, block: number): { readonly offset: numbe
   }
 }
 
+/** Writes the checksum of a block behind its payload. */
+export const sealBlock = (sum: number, block: number, bytes: Buffer, from: number, to: number): void => {
+  bytes.writeUInt32LE(blockSum(sum, block, bytes.subarray(from, to)), to)
+}
+
 const number4 = Buffer.alloc(4)
 
 const blockSum = (sum: number, block: number, payload: Uint8Array): number => {
@@ -216,11 +296,12 @@ const storeDigest = (storeId: string): string => hashOnce("sha256", storeId, "he
 
 const none = "0".repeat(64)
 
-const writeHeader = (
+export const writeHeader = (
   bytes: Buffer,
   storeId: string,
   header: Omit<Header, "sum">
 ): number => {
+  bytes.fill(0, 0, headerBytes)
   magic.copy(bytes, 0)
   bytes.writeUInt32LE(version, 8)
   bytes.writeUInt32LE(payloadBytes, 12)
@@ -239,7 +320,9 @@ const writeHeader = (
   bytes.writeUInt32LE(header.additions, 180)
   bytes.writeBigUInt64LE(BigInt(header.additionsBefore), 184)
   bytes.writeUInt32LE(header.layout.terms, 192)
-  bytes.writeUInt32LE(header.layout.postings.bytes, 196)
+  bytes.writeUInt32LE(header.layout.postings.bytes / postingBytes, 196)
+  bytes.writeUInt32LE(header.ordinal, 200)
+  bytes.writeUInt32LE(header.span, 204)
   const sum = crc32(bytes.subarray(0, headerBytes - 4))
   bytes.writeUInt32LE(sum, headerBytes - 4)
   return sum
@@ -268,7 +351,8 @@ export const parseHeader = (input: Uint8Array, storeId: string): Header | undefi
   const last = Number(bytes.readBigUInt64LE(24))
   const cursor = readCursor(64)
   if (
-    !(first >= 1 && first <= last) || !Number.isSafeInteger(last) || cursor === undefined || cursor.position !== last
+    !(first >= 1 && first <= last) || !Number.isSafeInteger(last) || cursor === undefined ||
+    cursor.position !== last || bytes.readUInt32LE(204) === 0
   ) return undefined
   return {
     first,
@@ -278,123 +362,155 @@ export const parseHeader = (input: Uint8Array, storeId: string): Header | undefi
     events: bytes.readUInt32LE(176),
     additions: bytes.readUInt32LE(180),
     additionsBefore: Number(bytes.readBigUInt64LE(184)),
+    ordinal: bytes.readUInt32LE(200),
+    span: bytes.readUInt32LE(204),
     layout: layoutOf(last - first + 1, bytes.readUInt32LE(192), bytes.readUInt32LE(196)),
     sum
   }
 }
 
-// encoding -------------------------------------------------------------------------------------------------------------
+// filter ---------------------------------------------------------------------------------------------------------------
 
-class Bytes {
-  buffer = Buffer.allocUnsafe(1 << 16)
-  length = 0
-  varint(n: number): void {
-    if (this.length + 8 > this.buffer.length) {
-      const larger = Buffer.allocUnsafe(this.buffer.length * 2)
-      this.buffer.copy(larger, 0, 0, this.length)
-      this.buffer = larger
-    }
-    while (n > 0x7f) {
-      this.buffer[this.length++] = (n & 0x7f) | 0x80
-      n = n >>> 7
-    }
-    this.buffer[this.length++] = n
-  }
+/** The line that a term's bits are in: it ascends with the hash. */
+export const lineOf = (high: number, lines: number): number => Math.floor((high >>> 0) * lines / 2 ** 32)
+
+const spread = (high: number, low: number): number => Math.imul(high ^ rotate(low, 16), 0x9e3779b1)
+
+/** Sets the bits of a term in its line, which begins at a byte. */
+export const setBits = (bytes: Uint8Array, at: number, high: number, low: number): void => {
+  const other = spread(high, low)
+  bytes[at + (low >>> 3 & 63)]! |= 1 << (low & 7)
+  bytes[at + (low >>> 12 & 63)]! |= 1 << (low >>> 9 & 7)
+  bytes[at + (low >>> 21 & 63)]! |= 1 << (low >>> 18 & 7)
+  bytes[at + (other >>> 8 & 63)]! |= 1 << (other >>> 5 & 7)
+  bytes[at + (other >>> 17 & 63)]! |= 1 << (other >>> 14 & 7)
+  bytes[at + (other >>> 26)]! |= 1 << (other >>> 23 & 7)
 }
 
-/** The positions of a filter's bits for a term. */
-const bitAt = (high: number, low: number, probe: number, bits: number): number =>
-  ((high + Math.imul(probe, low | 1)) >>> 0) % bits
+const hasBits = (bytes: Uint8Array, at: number, high: number, low: number): boolean => {
+  if (
+    (bytes[at + (low >>> 3 & 63)]! & 1 << (low & 7)) === 0 ||
+    (bytes[at + (low >>> 12 & 63)]! & 1 << (low >>> 9 & 7)) === 0 ||
+    (bytes[at + (low >>> 21 & 63)]! & 1 << (low >>> 18 & 7)) === 0
+  ) return false
+  const other = spread(high, low)
+  return (bytes[at + (other >>> 8 & 63)]! & 1 << (other >>> 5 & 7)) !== 0 &&
+    (bytes[at + (other >>> 17 & 63)]! & 1 << (other >>> 14 & 7)) !== 0 &&
+    (bytes[at + (other >>> 26)]! & 1 << (other >>> 23 & 7)) !== 0
+}
+
+/** Whether a whole filter may hold a term. */
+export const mayHold = (filter: Uint8Array, { high, low }: Term): boolean =>
+  hasBits(filter, lineOf(high, filter.length / lineBytes) * lineBytes, high, low)
+
+// encoding -------------------------------------------------------------------------------------------------------------
 
 export interface Run {
   readonly header: Header
   readonly bytes: Uint8Array
+  readonly filter: Uint8Array
+}
+
+/** The filter of what the chunk holds. */
+export const filterOf = (chunk: Chunk): Uint8Array => {
+  const { highs, lows, terms } = chunk
+  const lines = linesOf(terms)
+  const filter = new Uint8Array(lines * lineBytes)
+  for (let term = 0; term < terms; term++) {
+    setBits(filter, lineOf(highs[term]!, lines) * lineBytes, highs[term]!, lows[term]!)
+  }
+  return filter
 }
 
 /** A run of what the chunk holds. */
-export const encode = (chunk: Chunk, storeId: string, additionsBefore: number): Run => {
-  const { first, last } = chunk
-  interface Entry {
-    readonly high: number
-    readonly low: number
-    list: ReadonlyArray<number>
-  }
-  const sorted: Array<Entry> = []
-  for (const [key, list] of chunk.postings) {
-    const { high, low } = term(key)
-    sorted.push({ high, low, list })
-  }
-  sorted.sort((a, b) => a.high - b.high || a.low - b.low)
-  const entries: Array<Entry> = []
-  for (const entry of sorted) {
-    const same = entries.at(-1)
-    if (same !== undefined && same.high === entry.high && same.low === entry.low) {
-      // A look-up of either term then finds the positions of both: they are candidates only.
-      same.list = [...new Set([...same.list, ...entry.list])].sort((a, b) => a - b)
-    } else {
-      entries.push(entry)
-    }
-  }
+export const encode = (
+  chunk: Chunk,
+  storeId: string,
+  at: { readonly additionsBefore: number; readonly ordinal: number; readonly span: number }
+): Run => {
+  const { before, counts, cursor, first, highs, last, lows, newestNodes, nodePositions, nodesBefore, terms } = chunk
+  let listed = 0
+  for (let term = 0; term < terms; term++) if (counts[term]! > 1) listed += counts[term]!
+  const layout = layoutOf(last - first + 1, terms, listed)
+  const bytes = Buffer.allocUnsafeSlow(layout.size)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const { additionsBefore, ordinal, span } = at
+  const rest = { events: chunk.events, additions: chunk.additions, additionsBefore, ordinal, span }
+  const sum = writeHeader(bytes, storeId, { first, last, cursor, before, ...rest, layout })
 
-  const table = Buffer.alloc(entries.length * entryBytes)
-  const filter = Buffer.alloc(filterBytes(entries.length))
-  const postings = new Bytes()
-  let at = 0
-  for (const { high, list, low } of entries) {
-    at = table.writeUInt32LE(high, at)
-    at = table.writeUInt32LE(low, at)
-    if (list.length === 1) {
-      at = table.writeUInt32LE(list[0]! - first, at)
-    } else {
-      at = table.writeUInt32LE(postings.length, at)
-      let previous = first
-      for (const position of list) {
-        postings.varint(position - previous)
-        previous = position
-      }
-    }
-    at = table.writeUInt32LE(list.length, at)
-    for (let probe = 0; probe < probes; probe++) {
-      const bit = bitAt(high, low, probe, filter.length * 8)
-      filter[bit >>> 3]! |= 1 << (bit & 7)
-    }
-  }
-
-  const locations = Buffer.alloc((last - first + 1) * locationBytes)
-  at = 0
-  for (let position = first; position <= last; position++) {
-    const location = chunk.location(position)
-    if (location === undefined) {
-      at += locationBytes
-      continue
-    }
-    const { addition, length, offset, segment } = location
+  // one element behind the other, with room for a checksum behind each block
+  let to = layout.locations.offset
+  let blockEnd = to + payloadBytes
+  for (let index = 0; index <= last - first; index++) {
+    const length = Math.abs(chunk.lengths[index]!)
+    const offset = chunk.offsets[index]!
     if (length >= 2 ** 25 || offset >= 2 ** 38) {
       throw new Error(`IndexRun: a record of ${length} bytes at byte ${offset}`)
     }
-    at = locations.writeUInt32LE(segment, at)
-    at = locations.writeUInt32LE(offset >>> 0, at)
-    at = locations.writeUInt32LE((length | Math.floor(offset / 2 ** 32) << 25 | (addition ? 1 << 31 : 0)) >>> 0, at)
-  }
-
-  const layout = layoutOf(last - first + 1, entries.length, postings.length)
-  const bytes = Buffer.alloc(layout.size)
-  const counts = { events: chunk.events, additions: chunk.additions, additionsBefore }
-  const { before, cursor } = chunk
-  const sum = writeHeader(bytes, storeId, { first, last, cursor, before, ...counts, layout })
-  const write = (section: Section, payload: Uint8Array) => {
-    for (let i = 0; i < section.blocks; i++) {
-      const { length, offset } = blockAt(layout, section.block + i)
-      const part = payload.subarray(i * section.perBlock, i * section.perBlock + length - 4)
-      bytes.set(part, offset)
-      bytes.writeUInt32LE(blockSum(sum, section.block + i, part), offset + length - 4)
+    const isAddition = chunk.lengths[index]! < 0
+    view.setUint32(to, length === 0 ? 0 : chunk.segments[index]!, true)
+    view.setUint32(to + 4, length === 0 ? 0 : offset >>> 0, true)
+    view.setUint32(
+      to + 8,
+      length === 0 ? 0 : length | Math.floor(offset / 2 ** 32) << 25 | (isAddition ? 1 << 31 : 0),
+      true
+    )
+    to += locationBytes
+    if (to === blockEnd) {
+      to += sumBytes
+      blockEnd = to + payloadBytes
     }
   }
-  write(layout.locations, locations)
-  write(layout.entries, table)
-  write(layout.postings, postings.buffer.subarray(0, postings.length))
-  write(layout.filter, filter)
-  return { header: { first, last, cursor, before, ...counts, layout, sum }, bytes }
+  const positions = new Uint32Array(listed)
+  let start = 0
+  to = layout.entries.offset
+  blockEnd = to + entryPayload
+  const order = chunk.sorted()
+  for (let i = 0; i < terms; i++) {
+    const term = order[i]!
+    const count = counts[term]!
+    view.setInt32(to, highs[term]!, true)
+    view.setInt32(to + 4, lows[term]!, true)
+    view.setUint32(to + 12, count, true)
+    let node = newestNodes[term]!
+    if (count === 1) {
+      view.setUint32(to + 8, nodePositions[node]!, true)
+    } else {
+      view.setUint32(to + 8, start, true)
+      for (let at = start + count - 1; at >= start; at--) {
+        positions[at] = nodePositions[node]!
+        node = nodesBefore[node]!
+      }
+      start += count
+    }
+    to += entryBytes
+    if (to === blockEnd) {
+      to += sumBytes
+      blockEnd = to + entryPayload
+    }
+  }
+  to = layout.postings.offset
+  blockEnd = to + payloadBytes
+  for (let i = 0; i < listed; i++) {
+    view.setUint32(to, positions[i]!, true)
+    to += postingBytes
+    if (to === blockEnd) {
+      to += sumBytes
+      blockEnd = to + payloadBytes
+    }
+  }
+  const filter = filterOf(chunk)
+  for (let i = 0; i < layout.filter.blocks; i++) {
+    bytes.set(
+      filter.subarray(i * layout.filter.perBlock, (i + 1) * layout.filter.perBlock),
+      blockAt(layout, layout.filter.block + i).offset
+    )
+  }
+  for (let block = 0; block < layout.blocks; block++) {
+    const { length, offset } = blockAt(layout, block)
+    sealBlock(sum, block, bytes, offset, offset + length - sumBytes)
+  }
+  return { header: { first, last, cursor, before, ...rest, layout, sum }, bytes, filter }
 }
 
 // looking up -----------------------------------------------------------------------------------------------------------
@@ -411,37 +527,44 @@ export class Missing {
 /** Thrown by a look-up that finds blocks that are whole, but contradict each other. */
 export class Corrupt {}
 
-/** Whether a whole filter may hold a term. */
-export const mayHold = (filter: Uint8Array, { high, low }: Term): boolean => {
-  for (let probe = 0; probe < probes; probe++) {
-    const bit = bitAt(high, low, probe, filter.length * 8)
-    if ((filter[bit >>> 3]! & 1 << (bit & 7)) === 0) return false
-  }
-  return true
-}
-
 const u32 = (bytes: Uint8Array, at: number): number =>
   (bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 | bytes[at + 3]! << 24) >>> 0
 
 interface Found {
-  readonly offset: number
+  readonly start: number
   readonly count: number
 }
 
-const absent: Found = { offset: 0, count: 0 }
+const absent: Found = { start: 0, count: 0 }
 const nothing: ReadonlyArray<number> = []
 
-/** The look-ups in one run. `block` gives a checked payload that is at hand. */
+/** The look-ups in one run. `block` gives a checked payload that is at hand, `filter` the whole filter if that is. */
 export class RunLists implements Lists {
   private readonly header: Header
   private readonly block: (block: number) => Uint8Array | undefined
-  private readonly filter: () => Uint8Array
+  private readonly filter: () => Uint8Array | undefined
   private readonly known = new Map<Term, Found>()
 
-  constructor(header: Header, block: (block: number) => Uint8Array | undefined, filter: () => Uint8Array) {
+  constructor(
+    header: Header,
+    block: (block: number) => Uint8Array | undefined,
+    filter: () => Uint8Array | undefined
+  ) {
     this.header = header
     this.block = block
     this.filter = filter
+  }
+
+  get first(): number {
+    return this.header.first
+  }
+
+  get last(): number {
+    return this.header.last
+  }
+
+  get additions(): number {
+    return this.header.additions
   }
 
   private need(block: number): Uint8Array {
@@ -463,13 +586,28 @@ export class RunLists implements Lists {
     return found
   }
 
+  private mayHold(wanted: Term): boolean {
+    const filter = this.filter()
+    if (filter !== undefined) return mayHold(filter, wanted)
+    const section = this.header.layout.filter
+    const line = lineOf(wanted.high, section.bytes / lineBytes)
+    const block = Math.floor(line / linesPerBlock)
+    return hasBits(
+      this.need(section.block + block),
+      (line - block * linesPerBlock) * lineBytes,
+      wanted.high,
+      wanted.low
+    )
+  }
+
   private lookUp(wanted: Term): Found {
-    if (!mayHold(this.filter(), wanted)) return absent
+    if (!this.mayHold(wanted)) return absent
     const { entries, terms } = this.header.layout
     let from = 0
     let to = entries.blocks - 1
-    // Hashes are spread evenly, so the first guess is right, or next to it.
-    let guess = Math.floor(Math.floor(wanted.high / 2 ** 32 * terms) / entriesPerBlock)
+    const perHash = terms / entriesPerBlock / 2 ** 32
+    // Hashes are spread evenly, so the first guess is near, and from there the next one is right, or next to it.
+    let guess = Math.min(to, Math.floor(wanted.high * perHash))
     for (let tries = 0; from <= to; tries++) {
       const bytes = this.need(entries.block + guess)
       const count = Math.floor(bytes.length / entryBytes)
@@ -477,10 +615,12 @@ export class RunLists implements Lists {
         wanted.high - u32(bytes, index * entryBytes) || wanted.low - u32(bytes, index * entryBytes + 4)
       if (compare(0) < 0) {
         to = guess - 1
-        guess = tries < 2 ? to : (from + to) >> 1
+        const blocks = Math.floor((u32(bytes, 0) - wanted.high) * perHash)
+        guess = tries < 6 ? Math.max(from, to - blocks) : (from + to) >> 1
       } else if (compare(count - 1) > 0) {
         from = guess + 1
-        guess = tries < 2 ? from : (from + to) >> 1
+        const blocks = Math.floor((wanted.high - u32(bytes, (count - 1) * entryBytes)) * perHash)
+        guess = tries < 6 ? Math.min(to, from + blocks) : (from + to) >> 1
       } else {
         let low = 0
         let high = count - 1
@@ -489,7 +629,7 @@ export class RunLists implements Lists {
           const order = compare(middle)
           if (order === 0) {
             const at = middle * entryBytes
-            return { offset: u32(bytes, at + 8), count: u32(bytes, at + 12) }
+            return { start: u32(bytes, at + 8), count: u32(bytes, at + 12) }
           }
           if (order < 0) high = middle - 1
           else low = middle + 1
@@ -504,43 +644,74 @@ export class RunLists implements Lists {
     return this.find(term).count
   }
 
-  list(term: Term): ReadonlyArray<number> {
-    const { count, offset } = this.find(term)
-    if (count === 0) return nothing
+  list(term: Term, from = this.first, to = this.last): ReadonlyArray<number> {
+    const { count, start } = this.find(term)
+    if (count === 0 || from > to) return nothing
     const { first, last, layout: { postings } } = this.header
     if (count === 1) {
-      if (first + offset > last) throw new Corrupt()
-      return [first + offset]
+      const position = first + start
+      if (position > last) throw new Corrupt()
+      return position >= from && position <= to ? [position] : nothing
     }
-    // Each position takes a byte at least.
-    if (offset + count > postings.bytes) throw new Corrupt()
-    const firstBlock = Math.floor(offset / payloadBytes)
-    this.needAll(postings.block + firstBlock, postings.block + Math.floor((offset + count - 1) / payloadBytes))
-    const out: Array<number> = []
-    let index = firstBlock
-    let bytes = this.need(postings.block + index)
-    let at = offset - firstBlock * payloadBytes
-    let position = first
-    while (out.length < count) {
-      let delta = 0
-      for (let shift = 0;; shift += 7) {
-        if (at === bytes.length) {
-          if (++index >= postings.blocks) throw new Corrupt()
-          bytes = this.need(postings.block + index)
-          at = 0
-        }
-        const byte = bytes[at++]!
-        delta += (byte & 0x7f) * 2 ** shift
-        if (byte < 0x80) break
-        if (shift > 28) throw new Corrupt()
+    if ((start + count) * postingBytes > postings.bytes) throw new Corrupt()
+    const begin = from <= first ? 0 : this.lowerIndex(start, count, from - first)
+    const end = to >= last ? count : this.lowerIndex(start, count, to + 1 - first)
+    if (begin >= end) return nothing
+    const firstBlock = Math.floor((start + begin) / postingsPerBlock)
+    const lastBlock = Math.floor((start + end - 1) / postingsPerBlock)
+    this.needAll(postings.block + firstBlock, postings.block + lastBlock)
+    const out = new Array<number>(end - begin)
+    let at = 0
+    let previous = -1
+    for (let index = firstBlock; index <= lastBlock; index++) {
+      const bytes = this.need(postings.block + index)
+      const base = index * postingsPerBlock
+      const until = Math.min(start + end, base + postingsPerBlock) - base
+      for (let i = Math.max(start + begin, base) - base; i < until; i++) {
+        const relative = u32(bytes, i * postingBytes)
+        // each once, and in order
+        if (relative <= previous) throw new Corrupt()
+        previous = relative
+        out[at++] = first + relative
       }
-      position += delta
-      // each once, and in order
-      if (delta === 0 && out.length > 0) throw new Corrupt()
-      out.push(position)
     }
-    if (position > last) throw new Corrupt()
+    if (first + previous > last) throw new Corrupt()
     return out
+  }
+
+  /** How many of a list's positions are below one. */
+  private lowerIndex(start: number, count: number, wanted: number): number {
+    const { first, last, layout: { postings } } = this.header
+    let low = 0
+    let high = count
+    let least = 0
+    let most = last - first + 1
+    for (let tries = 0; low < high; tries++) {
+      // Most lists are spread evenly: where the first guesses are wrong, halves are taken.
+      const share = tries < 4 ? Math.min(1, Math.max(0, (wanted - least) / Math.max(1, most - least))) : 0.5
+      const middle = Math.min(high - 1, low + Math.floor((high - low) * share))
+      const block = Math.floor((start + middle) / postingsPerBlock)
+      const bytes = this.need(postings.block + block)
+      const base = block * postingsPerBlock - start
+      let from = Math.max(low, base)
+      let to = Math.min(high, base + postingsPerBlock)
+      const at = (index: number): number => u32(bytes, (index - base) * postingBytes)
+      if (at(from) >= wanted) {
+        high = from
+        most = at(from)
+      } else if (at(to - 1) < wanted) {
+        low = to
+        least = at(to - 1) + 1
+      } else {
+        while (from < to) {
+          const middle = (from + to) >>> 1
+          if (at(middle) < wanted) from = middle + 1
+          else to = middle
+        }
+        return from
+      }
+    }
+    return low
   }
 
   prepare(positions: ReadonlyArray<number>): void {

@@ -13,8 +13,8 @@ const cursor = (position: number) => ({
 })
 
 /** `n` records behind position 40, every eleventh an addition of tags. */
-const chunkOf = (n: number): Chunk => {
-  const made = new Chunk(cursor(40), 41)
+const chunkOf = (n: number, chunk = Chunk): Chunk => {
+  const made = new chunk(cursor(40), 41)
   for (let position = 41; position <= 40 + n; position++) {
     const place = { position, segment: 2 ** 32 - 1, offset: 2 ** 33 + position * 1000, length: 2 ** 24 + position }
     const entry = position % 11 === 0
@@ -37,6 +37,21 @@ const chunkOf = (n: number): Chunk => {
   }
   return made
 }
+
+/** What each term has. */
+const postingsOf = (n: number): ReadonlyMap<string, ReadonlyArray<number>> => {
+  const lists = new Map<string, Array<number>>()
+  const add = (key: string, position: number) => lists.set(key, [...lists.get(key) ?? [], position])
+  for (let position = 41; position <= 40 + n; position++) {
+    const keys = position % 11 === 0
+      ? [`p:${position - 1}`, "a:k:later"]
+      : [`t:T${position % 3}`, `i:id-${position}`, `g:k:${position % 7}`, `g:l:${position % 40}`]
+    for (const key of keys) add(key, position)
+  }
+  return lists
+}
+
+const at = { additionsBefore: 7, ordinal: 3, span: 1 }
 
 /** The look-ups in a whole run, with all blocks at hand. */
 const listsOf = (format: typeof Format, bytes: Uint8Array) => {
@@ -62,20 +77,22 @@ describe("indexFormat", () => {
     assert.strictEqual(hex("p:1"), "e8492ffcd54b3162")
   })
 
-  it("encodes the bytes that version 1 has", () => {
-    const { bytes } = Format.encode(chunkOf(500), "store", 7)
-    assert.strictEqual(hash("sha256", bytes), "1030f8ee0ae868dcced2a2c095891faee5be7c8f52922bc41290974670e77882")
+  it("encodes the bytes that version 2 has", () => {
+    const { bytes } = Format.encode(chunkOf(500), "store", at)
+    assert.strictEqual(hash("sha256", bytes), "6e87f27616948f142e0190a04e0896740f8bd592e7f59438fb046838dd463653")
   })
 
   it("finds in a run what the chunk had, and where", () => {
     const chunk = chunkOf(3000)
-    const { bytes, header } = Format.encode(chunk, "store", 7)
+    const { bytes, header } = Format.encode(chunk, "store", at)
     assert.deepStrictEqual(Format.parseHeader(bytes, "store"), header)
     assert.isUndefined(Format.parseHeader(bytes, "other"))
     assert.strictEqual(header.layout.size, bytes.length)
     const lists = listsOf(Format, bytes)
-    assert.isAbove(chunk.postings.size, 2 * 255, "several blocks of entries")
-    for (const [key, list] of chunk.postings) {
+    const postings = postingsOf(3000)
+    assert.isAbove(postings.size, 2 * 255, "several blocks of entries")
+    for (const [key, list] of postings) {
+      assert.deepStrictEqual(chunk.list(Format.term(key)), list)
       assert.deepStrictEqual(lists.list(Format.term(key)), list)
       assert.strictEqual(lists.count(Format.term(key)), list.length)
     }
@@ -93,12 +110,17 @@ describe("indexFormat", () => {
 
   it("finds too much, and nothing too little, if terms have the same hash", async () => {
     const weak = await mutant<typeof Format>("src/layers/internal/indexFormat.ts", "index-weak-hash")
-    const chunk = chunkOf(400)
-    const { bytes } = weak.encode(chunk, "store", 0)
+    const { Chunk: WeakChunk } = await mutant<{ readonly Chunk: typeof Chunk }>(
+      "src/layers/internal/indexChunk.ts",
+      "index-weak-hash"
+    )
+    const chunk = chunkOf(400, WeakChunk)
+    const { bytes } = weak.encode(chunk, "store", at)
     const lists = listsOf(weak, bytes)
     assert.strictEqual(weak.parseHeader(bytes, "store")!.layout.terms, 16)
-    for (const [key, list] of chunk.postings) {
+    for (const [key, list] of postingsOf(400)) {
       const found = lists.list(weak.term(key))
+      assert.deepStrictEqual(chunk.list(weak.term(key)), found)
       assert.deepStrictEqual(found.filter((position) => list.includes(position)), list)
       assert.deepStrictEqual(found, [...new Set(found)].sort((a, b) => a - b))
     }

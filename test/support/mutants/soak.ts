@@ -31,10 +31,8 @@ export const patches: Patches = {
   },
   "soak-index-loses-a-posting": {
     file: "src/layers/internal/indexFormat.ts",
-    find: `    at = table.writeUInt32LE(list.length, at)
-    for (let probe`,
-    replace: `    at = table.writeUInt32LE(list.length > 3 ? list.length - 1 : list.length, at)
-    for (let probe`
+    find: `view.setUint32(to + 12, count, true)`,
+    replace: `view.setUint32(to + 12, count > 3 ? count - 1 : count, true)`
   },
   "soak-acknowledged-before-written": {
     file: "src/layers/internal/GroupWriter.ts",

@@ -64,11 +64,8 @@ export const patches: Patches = {
   },
   "crashes-index-lacks-a-posting": {
     file: "src/layers/internal/indexFormat.ts",
-    find: `  for (const { high, list, low } of entries) {
-    at = table`,
-    replace: `  for (const { high, list: all, low } of entries) {
-    const list = all.length > 1 ? all.slice(0, -1) : all
-    at = table`
+    find: `view.setUint32(to + 12, count, true)`,
+    replace: `view.setUint32(to + 12, count > 2 ? count - 1 : count, true)`
   },
 
   // event files
