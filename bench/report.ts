@@ -25,6 +25,8 @@ export interface Ratio {
   readonly subject: string
   readonly beside: string
   readonly ratio: number
+  /** How far ratios of single rounds lay from it, at the most: 0.1 is a tenth. Rounds of both sides took turns. */
+  readonly spread: number
 }
 
 // ratios
@@ -50,14 +52,23 @@ export const ratios = (figures: ReadonlyArray<Figure>): ReadonlyArray<Ratio> =>
         suite === figure.suite && workload === figure.workload && unit === figure.unit &&
         isFair(figure.subject, subject)
       )
-      .map(({ subject, value }) => ({
-        suite: figure.suite,
-        workload: figure.workload,
-        subject: figure.subject,
-        beside: subject,
-        ratio: figure.unit === "/s" ? figure.value / value : value / figure.value
-      }))
+      .map((other) => {
+        const of = (own: number, other: number) => figure.unit === "/s" ? own / other : other / own
+        const ratio = of(figure.value, other.value)
+        const isPaired = figure.rounds.length === other.rounds.length
+        return {
+          suite: figure.suite,
+          workload: figure.workload,
+          subject: figure.subject,
+          beside: other.subject,
+          ratio,
+          spread: isPaired ? spreadOf(figure.rounds.map((round, i) => of(round, other.rounds[i]!)), ratio) : 0
+        }
+      })
   )
+
+const spreadOf = (rounds: ReadonlyArray<number>, median: number): number =>
+  Math.max(0, ...rounds.map((round) => Math.abs(round / median - 1)))
 
 // text
 
@@ -78,12 +89,6 @@ export const aligned = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArr
   )
 }
 
-/** How far rounds lay from their median, at the most. */
-const spread = ({ rounds, value }: Figure): string =>
-  rounds.length < 2 || value === 0
-    ? ""
-    : `±${Math.round(Math.max(...rounds.map((round) => Math.abs(round / value - 1))) * 100)} %`
-
 /**
  * A part for each workload, a line for each subject: its median and how far rounds lay from it, then how many times better each of
  * ours is.
@@ -102,7 +107,12 @@ export const table = (figures: ReadonlyArray<Figure>): string => {
         const found = mine.find((ratio) => ratio.subject === subject && ratio.beside === figure.subject)
         return found === undefined ? "" : `${digits(found.ratio)} x`
       })
-      rows.push([`  ${figure.subject}`, `${digits(figure.value)} ${figure.unit}`, spread(figure), ...cells])
+      rows.push([
+        `  ${figure.subject}`,
+        `${digits(figure.value)} ${figure.unit}`,
+        figure.rounds.length < 2 ? "" : `±${Math.round(spreadOf(figure.rounds, figure.value) * 100)} %`,
+        ...cells
+      ])
       if (figure.note !== undefined) notes.set(rows.length - 1, figure.note)
     }
   }
@@ -161,9 +171,11 @@ export const chart = ({ conditions, figures }: Run): string => {
     const [suite, workload] = key.split("\0") as [string, string]
     return { suite, workload, bars: shown.filter((bar) => bar.suite === suite && bar.workload === workload) }
   })
-  const left = 330
+  const right = 300
+  // room for a number beside the longest bar
+  const left = right + 44
   const plot = 480
-  const width = left + plot + 60
+  const width = left + plot + 44
   const bar = 13
   const logs = shown.map(({ ratio }) => Math.log10(ratio))
   const least = Math.min(-1, Math.floor(Math.min(0, ...logs)))
@@ -172,7 +184,7 @@ export const chart = ({ conditions, figures }: Run): string => {
   const at = (n: number) => n.toFixed(1)
 
   const body: Array<string> = []
-  let y = 76
+  let y = 86
   const top = y - 8
   let suite: string | undefined
   for (const group of groups) {
@@ -184,9 +196,10 @@ export const chart = ({ conditions, figures }: Run): string => {
     }
     const middle = y + (group.bars.length * bar) / 2 + 4
     body.push(
-      `<text class="label" x="${left - 12}" y="${at(middle)}" text-anchor="end">${escaped(group.workload)}</text>`
+      `<text class="label" x="${right}" y="${at(middle)}" text-anchor="end">${escaped(group.workload)}</text>`
     )
     for (const { beside, ratio } of group.bars) {
+      const shownRatio = Number(ratio.toPrecision(2))
       const from = Math.min(x(1), x(ratio))
       const length = Math.max(1, Math.abs(x(ratio) - x(1)))
       const end = ratio >= 1 ? from + length + 4 : from - 4
@@ -196,7 +209,7 @@ export const chart = ({ conditions, figures }: Run): string => {
         }" height="${bar - 2}" rx="1.5">` +
           `<title>${escaped(`${group.workload}: ${digits(ratio)} x ${beside}`)}</title></rect>`,
         `<text class="value" x="${at(end)}" y="${y + bar - 4}"${ratio >= 1 ? "" : ` text-anchor="end"`}>${
-          digits(ratio)
+          digits(shownRatio)
         }</text>`
       )
       y += bar
@@ -214,8 +227,8 @@ export const chart = ({ conditions, figures }: Run): string => {
     }</text>`
   ])
   const legend = series.flatMap((name, i) => [
-    `<rect class="s${i}" x="${left + i * 128}" y="42" width="11" height="11" rx="1.5"/>`,
-    `<text class="value" x="${left + 16 + i * 128}" y="52">${escaped(name)}</text>`
+    `<rect class="s${i}" x="${12 + i * 136}" y="53" width="11" height="11" rx="1.5"/>`,
+    `<text class="value" x="${28 + i * 136}" y="63">${escaped(name)}</text>`
   ])
   const dark = [
     "text{fill:#d6d9dd}",
@@ -240,7 +253,7 @@ export const chart = ({ conditions, figures }: Run): string => {
     `<style>${light.join("")}@media (prefers-color-scheme:dark){${dark.join("")}}</style>`,
     `<title id="title">How much better the store is than what stands beside it</title>`,
     `<text class="title" x="12" y="22">How many times better: the store beside SQLite and beside a plain file</text>`,
-    `<text class="value" x="12" y="52">${escaped(said)}</text>`,
+    `<text class="value" x="12" y="40">${escaped(said)}</text>`,
     ...legend,
     ...grid,
     ...body,
