@@ -17,10 +17,11 @@ const suite = "cycles"
 const fibers = 16
 const perCourse = 40
 
+/** Cycles of each fiber in a round. */
 const sizes = {
-  smoke: { rounds: 1, perFiber: 4 },
-  standard: { rounds: 5, perFiber: 160 },
-  full: { rounds: 9, perFiber: 400 }
+  smoke: { rounds: 1, spread: 4, contended: 4 },
+  standard: { rounds: 5, spread: 160, contended: 40 },
+  full: { rounds: 9, spread: 400, contended: 80 }
 } as const
 
 /** Counts attempts, and sees that no two cycles rest on the same events. */
@@ -40,7 +41,7 @@ const makeTally = () => {
 type Tally = ReturnType<typeof makeTally>
 
 const run = async ({ preset, progress, root }: Context): Promise<ReadonlyArray<Figure>> => {
-  const { perFiber, rounds } = sizes[preset]
+  const { contended, rounds, spread } = sizes[preset]
   const store = openOpossum(Opossum.layer({ root, store: "cycles", eventFiles: false }))
   const sqlite = openSqlite(join(root, "single.sqlite"))
   const grouped = openSqlite(join(root, "grouped.sqlite"))
@@ -117,10 +118,11 @@ const run = async ({ preset, progress, root }: Context): Promise<ReadonlyArray<F
   })
 
   progress("warming up")
-  await inTurn(1, sides(false, perFiber, { own: makeTally(), grouped: makeTally() }))
+  await inTurn(1, sides(false, spread, { own: makeTally(), grouped: makeTally() }))
   const out: Array<Figure> = []
   for (const isContended of [false, true]) {
     const workload = `read, then append, ${fibers} fibers, ${isContended ? "one course" : "each its own"}`
+    const perFiber = isContended ? contended : spread
     progress(`${workload}: ${rounds} x ${whole(fibers * perFiber)}`)
     const tallies = { own: makeTally(), grouped: makeTally() }
     const found = await inTurn(rounds, sides(isContended, perFiber, tallies))

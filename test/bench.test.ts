@@ -174,8 +174,8 @@ describe("compare", () => {
 
 describe("output", () => {
   const run = runOf(
-    { ...figure("<a> & b", "opossum", 1_234_560), note: "a note" },
-    figure("<a> & b", "sqlite", 12.3456789, "/s", [12, 12.3456789, 13]),
+    { ...figure("<a> & b", "opossum", 1_250_000), note: "a note" },
+    figure("<a> & b", "sqlite", 12.5, "/s", [12.00000001, 12.5, 13]),
     figure("<a> & b", "floor, blocking", 5_000_000),
     figure("alone", "opossum", 3, "MiB")
   )
@@ -184,7 +184,7 @@ describe("output", () => {
     const back = fromJson(toJson(run))
     assert.deepStrictEqual(back.conditions, run.conditions)
     assert.deepStrictEqual(back.figures[0], run.figures[0])
-    assert.deepStrictEqual(back.figures[1]?.rounds, [12, 12.3457, 13])
+    assert.deepStrictEqual(back.figures[1]?.rounds, [12, 12.5, 13])
     assert.throws(() => fromJson("null"), "no run")
     assert.throws(() => fromJson(`{"figures":1}`), "no run")
   })
@@ -194,10 +194,10 @@ describe("output", () => {
     assert.deepStrictEqual(lines, [
       "",
       "append: <a> & b                          opossum",
-      "  opossum          1,234,560 /s",
+      "  opossum          1,250,000 /s",
       "    a note",
-      "  sqlite                12.3 /s  ±5 %  100,000 x",
-      "  floor, blocking  5,000,000 /s          0.247 x",
+      "  sqlite                12.5 /s  ±4 %  100,000 x",
+      "  floor, blocking  5,000,000 /s           0.25 x",
       "",
       "append: alone",
       "  opossum                 3 MiB"
