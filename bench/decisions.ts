@@ -12,10 +12,11 @@ import { openOpossum } from "./subjects.ts"
 const suite = "decisions"
 const perCourse = 64
 
+/** Decisions in a round. */
 const sizes = {
-  smoke: { rounds: 1, perRound: 128 },
-  standard: { rounds: 5, perRound: 3_200 },
-  full: { rounds: 9, perRound: 6_400 }
+  smoke: { rounds: 1, spread: 128, hot: 128 },
+  standard: { rounds: 5, spread: 4_096, hot: 1_280 },
+  full: { rounds: 9, spread: 8_192, hot: 2_560 }
 } as const
 
 class SeatTaken extends Event.Class<SeatTaken>()("SeatTaken", {
@@ -93,16 +94,17 @@ const load = (perRound: number, fibers: number, isHot: boolean, decide: typeof b
   })
 
 const run = async ({ preset, progress, root }: Context): Promise<ReadonlyArray<Figure>> => {
-  const { perRound, rounds } = sizes[preset]
+  const { hot, rounds, spread } = sizes[preset]
   const store = openOpossum(Opossum.layer({ root, store: "decisions", eventFiles: false }))
   progress("warming up")
-  for (const decide of [byHand, byDecision]) await store.run(load(perRound, 64, false, decide, makeTally()))
+  for (const decide of [byHand, byDecision]) await store.run(load(spread, 64, false, decide, makeTally()))
   const out: Array<Figure> = []
   for (const isHot of [false, true]) {
     for (const fibers of [1, 64]) {
       const workload = `${fibers === 1 ? "one fiber" : `${fibers} fibers`}, ${
         isHot ? "one hot course" : "each its own course"
       }`
+      const perRound = isHot ? hot : spread
       progress(`${workload}: ${rounds} x ${whole(perRound)}`)
       const own = makeTally()
       const raw = makeTally()

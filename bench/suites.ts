@@ -29,20 +29,18 @@ export const runSuites = async ({ only, preset, root: parent = tmpdir() }: Optio
     throw new Error(`there is no suite ${unknown}; there are ${suites.map(({ name }) => name).join(", ")}`)
   }
   const root = Fs.mkdtempSync(join(parent, "effect-opossum-bench-"))
+  process.once("exit", () => Fs.rmSync(root, { recursive: true, force: true }))
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
   const begun = performance.now()
   const figures: Array<Figure> = []
-  try {
-    for (const { name, run } of suites) {
-      if (only !== undefined && !only.includes(name)) continue
-      const folder = join(root, name)
-      Fs.mkdirSync(folder)
-      const progress = (text: string) =>
-        console.error(`${((performance.now() - begun) / 1000).toFixed(0).padStart(5)} s  ${name}: ${text}`)
-      figures.push(...await run({ root: folder, preset, progress }))
-      Fs.rmSync(folder, { recursive: true, force: true })
-    }
-  } finally {
-    Fs.rmSync(root, { recursive: true, force: true })
+  for (const { name, run } of suites) {
+    if (only !== undefined && !only.includes(name)) continue
+    const folder = join(root, name)
+    Fs.mkdirSync(folder)
+    const progress = (text: string) =>
+      console.error(`${((performance.now() - begun) / 1000).toFixed(0).padStart(5)} s  ${name}: ${text}`)
+    figures.push(...await run({ root: folder, preset, progress }))
+    Fs.rmSync(folder, { recursive: true, force: true })
   }
   const conditions = {
     preset,

@@ -100,7 +100,7 @@ describe("compare", () => {
     ])
   })
 
-  it("it is the ratio that counts: on a slower machine nothing is slower", () => {
+  it("the ratio is what counts: on a slower machine nothing is slower", () => {
     assert.deepStrictEqual(verdicts(baseline, figure("a", "opossum", 20), figure("a", "sqlite", 10)), [
       ["as before", false]
     ])
