@@ -12,11 +12,11 @@ import { openOpossum } from "./subjects.ts"
 const suite = "decisions"
 const perCourse = 64
 
-/** Decisions in a round. */
+/** Decisions in a round: where each of 64 fibers has its own courses, and else. */
 const sizes = {
-  smoke: { rounds: 1, spread: 128, hot: 128 },
-  standard: { rounds: 5, spread: 4_096, hot: 1_280 },
-  full: { rounds: 9, spread: 8_192, hot: 2_560 }
+  smoke: { rounds: 1, spread: 128, few: 128 },
+  standard: { rounds: 5, spread: 4_096, few: 1_280 },
+  full: { rounds: 9, spread: 8_192, few: 2_560 }
 } as const
 
 class SeatTaken extends Event.Class<SeatTaken>()("SeatTaken", {
@@ -94,7 +94,7 @@ const load = (perRound: number, fibers: number, isHot: boolean, decide: typeof b
   })
 
 const run = async ({ preset, progress, root }: Context): Promise<ReadonlyArray<Figure>> => {
-  const { hot, rounds, spread } = sizes[preset]
+  const { few, rounds, spread } = sizes[preset]
   const store = openOpossum(Opossum.layer({ root, store: "decisions", eventFiles: false }))
   progress("warming up")
   for (const decide of [byHand, byDecision]) await store.run(load(spread, 64, false, decide, makeTally()))
@@ -104,7 +104,7 @@ const run = async ({ preset, progress, root }: Context): Promise<ReadonlyArray<F
       const workload = `${fibers === 1 ? "one fiber" : `${fibers} fibers`}, ${
         isHot ? "one hot course" : "each its own course"
       }`
-      const perRound = isHot ? hot : spread
+      const perRound = fibers > 1 && !isHot ? spread : few
       progress(`${workload}: ${rounds} x ${whole(perRound)}`)
       const own = makeTally()
       const raw = makeTally()
