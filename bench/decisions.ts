@@ -15,8 +15,8 @@ const perCourse = 64
 /** Decisions in a round: where each of 64 fibers has its own courses, and else. */
 const sizes = {
   smoke: { rounds: 1, spread: 128, few: 128 },
-  standard: { rounds: 5, spread: 4_096, few: 1_280 },
-  full: { rounds: 9, spread: 8_192, few: 2_560 }
+  standard: { rounds: 5, spread: 4_096, few: 640 },
+  full: { rounds: 9, spread: 8_192, few: 1_280 }
 } as const
 
 class SeatTaken extends Event.Class<SeatTaken>()("SeatTaken", {
