@@ -5,11 +5,19 @@
  */
 import { Effect, Schema } from "effect"
 import { Decision, DecisionModel, Event, EventStore, Opossum, Query, Tag } from "../src/index.ts"
-import { interleaved, isSmoke, perSecond, report, section, timed, whole } from "./setup.ts"
+import type { Context, Figure, Suite } from "./measure.ts"
+import { figures, inTurn, perSecond, whole } from "./setup.ts"
+import { openOpossum } from "./subjects.ts"
 
-const rounds = isSmoke ? 1 : 5
-const perRound = isSmoke ? 128 : 6_400
+const suite = "decisions"
 const perCourse = 64
+
+/** Decisions in a round: where each of 64 fibers has its own courses, and else. */
+const sizes = {
+  smoke: { rounds: 1, spread: 128, few: 128 },
+  standard: { rounds: 5, spread: 4_096, few: 640 },
+  full: { rounds: 9, spread: 8_192, few: 1_280 }
+} as const
 
 class SeatTaken extends Event.Class<SeatTaken>()("SeatTaken", {
   course: Schema.String.pipe(Tag.as("course")),
@@ -66,13 +74,14 @@ const byHand = (course: string, tally: Tally) =>
   })
 
 let turn = 0
-/** So many fibers, on the course that `courseOf` names for a fiber and a number that counts its, or all, decisions. */
-const load = (fibers: number, isHot: boolean, decide: typeof byDecision, tally: Tally) =>
-  Effect.suspend(() => {
+/** So many fibers, each at its own course or all at a hot one. Answers with decisions a second. */
+const load = (perRound: number, fibers: number, isHot: boolean, decide: typeof byDecision, tally: Tally) =>
+  Effect.gen(function*() {
     const round = turn++
     let all = 0
     const each = Math.floor(perRound / fibers)
-    const run = Effect.forEach(
+    const start = performance.now()
+    yield* Effect.forEach(
       Array.from({ length: fibers }, (_, fiber) => fiber),
       (fiber) =>
         Effect.forEach(Array.from({ length: each }, (_, i) => i), (i) => {
@@ -81,37 +90,38 @@ const load = (fibers: number, isHot: boolean, decide: typeof byDecision, tally: 
         }, { discard: true }),
       { concurrency: "unbounded", discard: true }
     )
-    return Effect.map(timed(run), ([, millis]) => perSecond(each * fibers, millis))
+    return perSecond(each * fibers, performance.now() - start)
   })
 
-const program = Effect.gen(function*() {
-  const ignored = makeTally()
-  for (const decide of [byHand, byDecision]) yield* load(64, false, decide, ignored)
+const run = async ({ preset, progress, root }: Context): Promise<ReadonlyArray<Figure>> => {
+  const { few, rounds, spread } = sizes[preset]
+  const store = openOpossum(Opossum.layer({ root, store: "decisions", eventFiles: false }))
+  progress("warming up")
+  for (const decide of [byHand, byDecision]) await store.run(load(spread, 64, false, decide, makeTally()))
+  const out: Array<Figure> = []
   for (const isHot of [false, true]) {
     for (const fibers of [1, 64]) {
+      const workload = `${fibers === 1 ? "one fiber" : `${fibers} fibers`}, ${
+        isHot ? "one hot course" : "each its own course"
+      }`
+      const perRound = fibers > 1 && !isHot ? spread : few
+      progress(`${workload}: ${rounds} x ${whole(perRound)}`)
       const own = makeTally()
       const raw = makeTally()
-      const found = yield* interleaved(rounds, {
-        own: () => load(fibers, isHot, byDecision, own),
-        raw: () => load(fibers, isHot, byHand, raw)
+      const found = await inTurn(rounds, {
+        "opossum": () => store.run(load(perRound, fibers, isHot, byDecision, own)),
+        "by hand": () => store.run(load(perRound, fibers, isHot, byHand, raw))
       })
-      const conflicts = ({ attempts, decisions, givenUp }: Tally) => attempts - decisions - givenUp
-      const share = (tally: Tally) => (tally.attempts / Math.max(1, tally.decisions)).toFixed(2)
-      report(
-        `${fibers} ${fibers === 1 ? "fiber" : "fibers"}, ${isHot ? "one hot course" : "each its own course"}`,
-        `${whole(found.own)} /s`,
-        `${(found.own / found.raw).toFixed(2)} x by hand (${whole(found.raw)} /s); attempts each ${share(own)}, ` +
-          `by hand ${share(raw)}; conflicts ${whole(conflicts(own))}, given up ${whole(own.givenUp)}`
-      )
+      const note = ({ attempts, decisions, givenUp }: Tally) =>
+        `${(attempts / Math.max(1, decisions)).toFixed(2)} attempts each, ` +
+        `${whole(attempts - decisions - givenUp)} conflicts, ${givenUp} given up`
+      out.push(...figures({ suite, workload, unit: "/s" }, found, { "opossum": note(own), "by hand": note(raw) }))
       // of one process they wait for each other
       if (own.givenUp > 0) throw new Error(`${own.givenUp} decisions of one process were given up`)
     }
   }
-})
-
-export const runDecisions = async (root: string): Promise<void> => {
-  section(`decisions: ${whole(perRound)} a round, 32 events read for each on average`)
-  await Effect.runPromise(
-    Effect.provide(program, Opossum.layer({ root, store: "decisions", eventFiles: false }))
-  )
+  await store.close()
+  return out
 }
+
+export const decisions: Suite = { name: suite, run }

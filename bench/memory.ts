@@ -4,7 +4,8 @@
  */
 import { Effect, Layer, Schema, Stream } from "effect"
 import { EventStore, Opossum, Projection, Query } from "../src/index.ts"
-import { Booked, booked, inOwnProcess, isSmoke, report, section, whole } from "./setup.ts"
+import type { Context, Figure, Suite } from "./measure.ts"
+import { Booked, booked, inOwnProcess, whole } from "./setup.ts"
 
 interface Measured {
   /** In MiB, of the whole process, after a garbage collection. */
@@ -77,20 +78,27 @@ const map = (keys: number) =>
 
 const programs = { fill, projection, map } as const
 
-export const runMemory = (root: string): void => {
-  section("memory of a process, after a garbage collection")
-  for (const keys of isSmoke ? [1_000] : [100_000, 1_000_000]) {
+const suite = "memory"
+const sizes = { smoke: [1_000], standard: [100_000], full: [100_000, 1_000_000] } as const
+
+const run = async ({ preset, progress, root }: Context): Promise<ReadonlyArray<Figure>> => {
+  const out: Array<Figure> = []
+  for (const keys of sizes[preset]) {
+    progress(`${whole(keys)} keys`)
     inOwnProcess("./memory.ts", ["fill", root, String(keys)])
     for (const which of ["projection", "map"] as const) {
       const { after, before, peak } = inOwnProcess("./memory.ts", [which, root, String(keys)]) as Measured
-      report(
-        `${whole(keys)} keys, ${which === "map" ? "scan and fold into a map" : "projection, built"}`,
-        `${after.toFixed(0)} MiB`,
-        `before ${before.toFixed(0)} MiB, peak ${peak.toFixed(0)} MiB`
-      )
+      const subject = which === "map" ? "scan and fold into a map" : "opossum"
+      const figure = { suite, subject, unit: "MiB", note: `${before.toFixed(0)} MiB before` } as const
+      const workload = `projection of ${whole(keys)} keys`
+      out.push({ ...figure, workload, value: after, rounds: [after] })
+      out.push({ ...figure, workload: `${workload}, peak`, value: peak, rounds: [peak] })
     }
   }
+  return out
 }
+
+export const memory: Suite = { name: suite, run }
 
 if (import.meta.main) {
   const [which, root, keys] = process.argv.slice(2) as [keyof typeof programs, string, string]

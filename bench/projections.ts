@@ -10,13 +10,18 @@ import * as Fs from "node:fs"
 import { join } from "node:path"
 import { EventStore, Opossum, Projection, Query } from "../src/index.ts"
 import { fileOf } from "../src/layers/internal/StateFiles.ts"
-import { Booked, booked, interleaved, isSmoke, perSecond, quantile, report, section, timed, whole } from "./setup.ts"
-import * as Sqlite from "./sqlite.ts"
+import type { Context, Figure, Suite } from "./measure.ts"
+import * as Sqlite from "./rivals/sqliteFold.ts"
+import { Booked, booked, figures, inTurn, median, perSecond, quantile, type Rounds, timed, whole } from "./setup.ts"
 
-const rounds = isSmoke ? 1 : 3
-const events = isSmoke ? 2_000 : 200_000
-const manyKeys = isSmoke ? 1_000 : 100_000
-const latencies = isSmoke ? 20 : 3_000
+const suite = "projections"
+
+/** Each key has two events, far apart. */
+const sizes = {
+  smoke: { rounds: 1, keys: 1_000, latencies: 20 },
+  standard: { rounds: 3, keys: 50_000, latencies: 1_000 },
+  full: { rounds: 5, keys: 100_000, latencies: 3_000 }
+} as const
 
 // the fold
 
@@ -28,11 +33,11 @@ const apply = (state: State | undefined, { branch, cents }: Booked): State => ({
   branch
 })
 const json = Schema.toCodecJson(State)
-const keyings = [
-  { keys: 1, key: (): string => "all" },
-  { keys: manyKeys, key: ({ account }: Booked) => account }
-] as const
-type Keying = typeof keyings[number]
+interface Keying {
+  readonly keys: number
+  readonly events: number
+  readonly key: (event: Booked) => string
+}
 
 const makeProjection = (name: string, { key }: Keying) => {
   class Totals extends Projection.Service<Totals>()(name, {
@@ -50,7 +55,7 @@ const store = (root: string, stateFiles: boolean) =>
 
 const sampleKey = ({ keys }: Keying) => keys === 1 ? "all" : `a${7919 % keys}`
 /** Whether all sides have counted the same; a benchmark of what does not work says nothing. */
-const check = (what: string, { keys }: Keying, size: number, state: State | undefined) => {
+const check = (what: string, { events, keys }: Keying, size: number, state: State | undefined) => {
   if (size !== keys || state?.count !== events / keys) {
     throw new Error(`${what}: ${size} states of ${keys}, and ${state?.count} events of ${events / keys} in one`)
   }
@@ -85,10 +90,13 @@ const live = (root: string, keying: Keying, projection: AnyProjection, stateFile
         check("live", keying, yield* projection.size, yield* projection.get(sampleKey(keying)))
         if (stateFiles) {
           // files are made in the order of changes
-          const last = join(statesOf(root, projection), fileOf(keying.key(booked(events - 1, manyKeys))))
+          const last = join(
+            statesOf(root, projection),
+            fileOf(keying.key(booked(keying.events - 1, keying.events / 2)))
+          )
           yield* awaitFiles(() => Fs.existsSync(last) && Fs.readFileSync(last, "utf8").includes(`"position": ${head},`))
         }
-        return perSecond(events, millis)
+        return perSecond(keying.events, millis)
       }).pipe(Effect.provide(context))
     }))
   }).pipe(Effect.provide(store(root, stateFiles)))
@@ -100,7 +108,7 @@ const rebuild = (root: string, keying: Keying, projection: AnyProjection, stateF
     const [, millis] = yield* timed(Stream.runDrain(projection.rebuild))
     check("rebuild", keying, yield* projection.size, yield* projection.get(sampleKey(keying)))
     if (stateFiles) yield* awaitFiles(() => generationOf(root, projection) !== before)
-    return perSecond(events, millis)
+    return perSecond(keying.events, millis)
   }).pipe(Effect.provide(projection.layer.pipe(Layer.provideMerge(store(root, stateFiles)))))
 
 /** Of which build all files are; it is written when they are made. */
@@ -125,7 +133,7 @@ const inSqlite = (root: string, keying: Keying, mode: "live" | "rebuild") =>
     check("SQLite", keying, sqlite.size(), sqlite.read(sampleKey(keying)))
     sqlite.close()
     for (const end of ["", "-wal", "-shm"]) Fs.rmSync(file + end, { force: true })
-    return perSecond(events, millis)
+    return perSecond(keying.events, millis)
   }).pipe(Effect.provide(store(root, false)))
 
 const inMemory = (root: string, keying: Keying) =>
@@ -145,80 +153,90 @@ const inMemory = (root: string, keying: Keying) =>
       )
     )
     check("in memory", keying, states.size, states.get(sampleKey(keying)))
-    return perSecond(events, millis)
+    return perSecond(keying.events, millis)
   }).pipe(Effect.provide(store(root, false)))
 
-/** One append after another, each waited for until it is counted. */
-const latency = (root: string, projection: AnyProjection) =>
+/** One append after another, each waited for until it is counted; all in microseconds. */
+const latency = (root: string, { events, keys }: Keying, projection: AnyProjection, count: number) =>
   Effect.gen(function*() {
     yield* projection.waitFor(yield* EventStore.head)
     const appends: Array<number> = []
     const waits: Array<number> = []
-    for (let i = 0; i < latencies; i++) {
-      const [{ head }, append] = yield* timed(EventStore.append(booked(events + i, manyKeys)))
-      appends.push(append)
-      waits.push((yield* timed(projection.waitFor(head)))[1])
+    for (let i = 0; i < count; i++) {
+      const [{ head }, append] = yield* timed(EventStore.append(booked(events + i, keys)))
+      appends.push(append * 1000)
+      waits.push((yield* timed(projection.waitFor(head)))[1] * 1000)
     }
-    const micros = (values: ReadonlyArray<number>, q: number) => `${(quantile(values, q) * 1000).toFixed(0)} us`
-    report(
-      "append, then waitFor",
-      micros(waits, 0.5),
-      `p99 ${micros(waits, 0.99)}; the append before it ${micros(appends, 0.5)}, p99 ${micros(appends, 0.99)}`
-    )
+    return { appends, waits }
   }).pipe(Effect.provide(projection.layer.pipe(Layer.provideMerge(store(root, false)))))
 
-// all of it
+const run = async ({ preset, progress, root }: Context): Promise<ReadonlyArray<Figure>> => {
+  const { keys, latencies, rounds } = sizes[preset]
+  const events = keys * 2
+  const sides = ["plain", "files"] as const
+  const keyings: ReadonlyArray<Keying> = [
+    { keys: 1, events, key: () => "all" },
+    { keys, events, key: ({ account }) => account }
+  ]
+  const all = keyings.map((keying) => ({
+    keying,
+    live: sides.map((side) =>
+      Array.from({ length: rounds }, (_, round) => makeProjection(`live-${keying.keys}-${side}-${round}`, keying))
+    ),
+    rebuild: sides.map((side) => makeProjection(`rebuild-${keying.keys}-${side}`, keying))
+  }))
+  // built while there is nothing, so that all events are counted live
+  progress(`storing ${whole(events)} events`)
+  const ready = all.flatMap(({ live }) => live.flat())
+  await Effect.runPromise(
+    Effect.forEach(ready, (projection) => Effect.provide(projection.size, projection.layer), { discard: true }).pipe(
+      Effect.andThen(Effect.forEach(
+        Array.from({ length: events / 1_000 }, (_, page) => page * 1_000),
+        (first) => EventStore.append(Array.from({ length: 1_000 }, (_, i) => booked(first + i, keys))),
+        { discard: true }
+      )),
+      Effect.provide(store(root, false))
+    )
+  )
 
-const program = (root: string) =>
-  Effect.gen(function*() {
-    const sides = ["plain", "files"] as const
-    const all = keyings.map((keying) => ({
-      keying,
-      live: sides.map((side) =>
-        Array.from({ length: rounds }, (_, round) => makeProjection(`live-${keying.keys}-${side}-${round}`, keying))
-      ),
-      rebuild: sides.map((side) => makeProjection(`rebuild-${keying.keys}-${side}`, keying))
-    }))
-    // built while there is nothing, so that all events are counted live
-    const ready = all.flatMap(({ live }) => live.flat())
-    yield* Effect.forEach(ready, (projection) => Effect.provide(projection.size, projection.layer), { discard: true })
-      .pipe(Effect.provide(store(root, false)))
-    yield* Effect.forEach(
-      Array.from({ length: events / 1_000 }, (_, page) => page * 1_000),
-      (first) => EventStore.append(Array.from({ length: 1_000 }, (_, i) => booked(first + i, manyKeys))),
-      { discard: true }
-    ).pipe(Effect.provide(store(root, false)))
-
-    for (const { keying, live: [plain, files], rebuild: [plainRebuild, filesRebuild] } of all) {
-      const keys = keying.keys === 1 ? "1 key" : `${whole(keying.keys)} keys`
-      const note = (rate: number, of: { readonly sqlite: number; readonly memory?: number }) =>
-        `${(rate / of.sqlite).toFixed(2)} x SQLite (${whole(of.sqlite)} /s)` +
-        (of.memory === undefined ? "" : `, ${(rate / of.memory).toFixed(2)} x scan and fold (${whole(of.memory)} /s)`)
-      const filesNote = () => {
-        const time = quantile(filesTime, 0.5)
-        filesTime = []
-        return `; files made ${time.toFixed(0)} ms later`
-      }
-      const lived = yield* interleaved<"sqlite" | "own" | "files", unknown, never>(rounds, {
-        sqlite: () => inSqlite(root, keying, "live"),
-        own: (round) => live(root, keying, plain![round]!, false),
-        files: (round) => live(root, keying, files![round]!, true)
-      })
-      report(`live, ${keys}`, `${whole(lived.own)} /s`, note(lived.own, lived))
-      report(`live, ${keys}, key files`, `${whole(lived.files)} /s`, note(lived.files, lived) + filesNote())
-      const built = yield* interleaved<"memory" | "sqlite" | "own" | "files", unknown, never>(rounds, {
-        memory: () => inMemory(root, keying),
-        sqlite: () => inSqlite(root, keying, "rebuild"),
-        own: () => rebuild(root, keying, plainRebuild!, false),
-        files: () => rebuild(root, keying, filesRebuild!, true)
-      })
-      report(`rebuild, ${keys}`, `${whole(built.own)} /s`, note(built.own, built))
-      report(`rebuild, ${keys}, key files`, `${whole(built.files)} /s`, note(built.files, built) + filesNote())
+  const out: Array<Figure> = []
+  for (const { keying, live: [plain, files], rebuild: [plainRebuild, filesRebuild] } of all) {
+    const name = keying.keys === 1 ? "1 key" : `${whole(keying.keys)} keys`
+    const withNote = (workload: string, found: Rounds) => {
+      out.push(...figures({ suite, workload: `${workload}, ${name}`, unit: "/s" }, found, {
+        "opossum, state files": `files of states are made ${median(filesTime).toFixed(0)} ms later`
+      }))
+      filesTime = []
     }
-    yield* latency(root, all[1]!.live[0]![0]!)
-  })
-
-export const runProjections = async (root: string): Promise<void> => {
-  section(`projections: ${whole(events)} events; SQLite in WAL mode, live without a sync for each commit, rebuild with`)
-  await Effect.runPromise(program(root))
+    progress(`live, ${name}`)
+    withNote(
+      "live",
+      await inTurn(rounds, {
+        "opossum": (round) => Effect.runPromise(live(root, keying, plain![round]!, false)),
+        "opossum, state files": (round) => Effect.runPromise(live(root, keying, files![round]!, true)),
+        "sqlite": () => Effect.runPromise(inSqlite(root, keying, "live"))
+      })
+    )
+    progress(`rebuild, ${name}`)
+    withNote(
+      "rebuild",
+      await inTurn(rounds, {
+        "opossum": () => Effect.runPromise(rebuild(root, keying, plainRebuild!, false)),
+        "opossum, state files": () => Effect.runPromise(rebuild(root, keying, filesRebuild!, true)),
+        "sqlite": () => Effect.runPromise(inSqlite(root, keying, "rebuild")),
+        "scan and fold into a map": () => Effect.runPromise(inMemory(root, keying))
+      })
+    )
+  }
+  progress("append, then waitFor")
+  const { appends, waits } = await Effect.runPromise(latency(root, all[1]!.keying, all[1]!.live[0]![0]!, latencies))
+  const one = (what: string, values: ReadonlyArray<number>) =>
+    ([["", 0.5], [", 99 % are at most", 0.99]] as const).map(([suffix, q]): Figure => {
+      const value = quantile(values, q)
+      return { suite, workload: `${what}${suffix}`, subject: "opossum", unit: "us", value, rounds: [value] }
+    })
+  out.push(...one("append before waitFor", appends), ...one("waitFor after append", waits))
+  return out
 }
+
+export const projections: Suite = { name: suite, run }

@@ -1,29 +1,23 @@
-/** What the parts of the benchmark share: options, events, the clock, medians, and the table that is printed. */
+/** What the suites share: events, the clock, rounds and medians, processes. */
 import { Effect, Schema } from "effect"
 import { spawnSync } from "node:child_process"
-import { mkdtempSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { Event, Tag } from "../src/index.ts"
-
-// options
-
-const option = (name: string): string | undefined => {
-  const at = process.argv.indexOf(`--${name}`)
-  return at < 0 ? undefined : process.argv[at + 1]
-}
-export const isSmoke = process.argv.includes("--smoke")
-export const eventFiles = process.argv.includes("--event-files")
-export const events = Number(option("events") ?? (isSmoke ? 2_000 : 100_000))
-const only = option("only")?.split(",")
-export const isWanted = (part: "store" | "decisions" | "projections" | "memory"): boolean =>
-  only === undefined || only.includes(part)
-export const makeRoot = (): string => mkdtempSync(join(option("root") ?? tmpdir(), "effect-opossum-bench-"))
+import type { Figure } from "./measure.ts"
 
 // events: 256 bytes of data, two tags; the same ones in each run
 
 export class Booked extends Event.Class<Booked>()("Booked", {
+  account: Schema.String.pipe(Tag.as("account")),
+  branch: Schema.String.pipe(Tag.as("branch")),
+  cents: Schema.Int,
+  text: Schema.String
+}) {}
+
+/** As large, and rare. */
+export class Closed extends Event.Class<Closed>()("Closed", {
   account: Schema.String.pipe(Tag.as("account")),
   branch: Schema.String.pipe(Tag.as("branch")),
   cents: Schema.Int,
@@ -43,16 +37,20 @@ const letters = (() => {
   return Array.from({ length: 4096 }, () => "abcdefghijklmnopqrstuvwxyz      "[random() % 32]!).join("")
 })()
 
-export const booked = (n: number, accounts: number): Booked => {
+const fieldsOf = (n: number, accounts: number) => {
   const from = (n * 61) % (letters.length - 180)
-  return new Booked({
+  return {
     // a prime, so that each account has its turn before the first one has another, and neighbours lie apart
     account: `a${(n * 7919) % accounts}`,
     branch: `b${n % 100}`,
     cents: n,
     text: letters.slice(from, from + 180)
-  })
+  }
 }
+export const booked = (n: number, accounts: number): Booked => new Booked(fieldsOf(n, accounts))
+/** One of an account of its own. */
+export const bookedFor = (account: string, n: number): Booked => new Booked({ ...fieldsOf(n, 1), account })
+export const closed = (n: number, accounts: number): Closed => new Closed(fieldsOf(n, accounts))
 
 // measuring
 
@@ -68,35 +66,58 @@ export const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<re
     return Effect.map(effect, (value) => [value, performance.now() - start] as const)
   })
 
-/** What is measured in turn, round by round; each run answers with a rate. */
-export const interleaved = <Name extends string, E, R>(
-  rounds: number,
-  runs: { readonly [N in Name]: (round: number) => Effect.Effect<number, E, R> }
-): Effect.Effect<{ readonly [N in Name]: number }, E, R> =>
-  Effect.gen(function*() {
-    const names = Object.keys(runs) as Array<Name>
-    const rates = new Map(names.map((name) => [name, [] as Array<number>]))
-    for (let round = 0; round < rounds; round++) {
-      // whoever comes first in one round comes last in the next
-      for (const name of round % 2 === 0 ? names : names.toReversed()) rates.get(name)!.push(yield* runs[name](round))
-    }
-    return Object.fromEntries(names.map((name) => [name, median(rates.get(name)!)])) as { [N in Name]: number }
-  })
-
-// printing
-
-type Row = readonly [name: string, value: string, note: string]
-const rows: Array<Row> = []
-export const report = (...row: Row): void => void rows.push(row)
-export const section = (title: string): void => void rows.push([`\n${title}`, "", ""])
-export const print = (): void => {
-  const widths = [0, 1].map((column) =>
-    Math.max(...rows.filter((row) => row[1] !== "").map((row) => row[column]!.length))
-  )
-  for (const [name, value, note] of rows) {
-    console.log(value === "" ? name : `${name.padEnd(widths[0]!)}  ${value.padStart(widths[1]!)}  ${note}`)
-  }
+/** How many of so many a second. */
+export const rateOf = async (count: number, run: () => unknown): Promise<number> => {
+  const start = performance.now()
+  await run()
+  return perSecond(count, performance.now() - start)
 }
+
+/**
+ * Young garbage of one side shall not be collected in the time of another. A full collection would be no help: it makes the engine forget
+ * what it has compiled and learnt, and halves the rate of what is measured next.
+ */
+const collect: () => void = (() => {
+  setFlagsFromString("--expose-gc")
+  const gc = runInNewContext("gc") as (options: { readonly type: "minor" }) => void
+  return () => gc({ type: "minor" })
+})()
+
+/** The rounds of each subject, by its name. */
+export interface Rounds {
+  readonly [subject: string]: ReadonlyArray<number>
+}
+
+/** What is measured in turn, round by round; each run answers with its figure. */
+export const inTurn = async (
+  rounds: number,
+  runs: { readonly [subject: string]: (round: number) => number | Promise<number> }
+): Promise<Rounds> => {
+  const subjects = Object.keys(runs)
+  const found = Object.fromEntries(subjects.map((subject) => [subject, [] as Array<number>]))
+  for (let round = 0; round < rounds; round++) {
+    // whoever comes first in one round comes last in the next
+    for (const subject of round % 2 === 0 ? subjects : subjects.toReversed()) {
+      collect()
+      found[subject]!.push(await runs[subject]!(round))
+    }
+  }
+  return found
+}
+
+/** Figures of subjects that were measured alike, by their names. */
+export const figures = (
+  of: Pick<Figure, "suite" | "workload" | "unit">,
+  found: Rounds,
+  notes: { readonly [subject: string]: string } = {}
+): ReadonlyArray<Figure> =>
+  Object.entries(found).map(([subject, rounds]) => ({
+    ...of,
+    subject,
+    value: median(rounds),
+    rounds,
+    ...(notes[subject] === undefined ? {} : { note: notes[subject] })
+  }))
 
 // processes
 

@@ -4,8 +4,8 @@
  */
 import Database from "better-sqlite3"
 import { DateTime, Effect } from "effect"
-import { EventStore, type Position, Query } from "../src/index.ts"
-import { Booked } from "./setup.ts"
+import { EventStore, type Position, Query } from "../../src/index.ts"
+import { Booked } from "../setup.ts"
 
 /** How a projection folds and stores: what both sides share. */
 export interface Fold<S> {
