@@ -21,6 +21,8 @@ const now = () => Number(process.hrtime.bigint()) / 1e6
 
 interface Answer {
   readonly appends: number
+  /** Microseconds of the processor. */
+  readonly cpu: number
   /** Milliseconds for one append: half are faster, 99 % are, all are. */
   readonly waits: readonly [half: number, most: number, all: number]
 }
@@ -30,8 +32,9 @@ let load = async (_fibers: number, _begin: number, _end: number): Promise<Answer
   throw new Error("nothing is open")
 }
 
-const answerOf = (waits: ReadonlyArray<number>): Answer => ({
+const answerOf = (waits: ReadonlyArray<number>, { system, user }: NodeJS.CpuUsage): Answer => ({
   appends: waits.length,
+  cpu: system + user,
   waits: [quantile(waits, 0.5), quantile(waits, 0.99), quantile(waits, 1)]
 })
 
@@ -47,6 +50,7 @@ const steps = {
     await runtime.runPromise(append)
     load = async (fibers, begin, end) => {
       const waits: Array<number> = []
+      const before = process.cpuUsage()
       const one = Effect.gen(function*() {
         yield* Effect.sleep(Math.max(0, begin - now()))
         for (;;) {
@@ -59,7 +63,7 @@ const steps = {
       await runtime.runPromise(
         Effect.forEach(Array.from({ length: fibers }), () => one, { concurrency: "unbounded", discard: true })
       )
-      return answerOf(waits)
+      return answerOf(waits, process.cpuUsage(before))
     }
     close = () => runtime.dispose()
   },
@@ -102,50 +106,39 @@ const together = async (
   const took = Math.max(now() - begin, millis)
   for (const child of children) await child.ask("close")
   Fs.rmSync(join(root, store), { recursive: true })
-  return { answers, rate: perSecond(answers.reduce((sum, { appends }) => sum + appends, 0), took) }
+  const sum = (what: "appends" | "cpu") => answers.reduce((sum, answer) => sum + answer[what], 0)
+  return { answers, rate: perSecond(sum("appends"), took), cpu: sum("cpu") / sum("appends") }
 }
 type Together = Awaited<ReturnType<typeof together>>
 
 const figuresOf = (
-  workload: string,
+  name: string,
   found: ReadonlyArray<Together>,
   one: ReadonlyArray<Together> | undefined
 ): ReadonlyArray<Figure> => {
-  const rates = found.map(({ rate }) => rate)
-  const middle = found.find(({ rate }) => rate === median(rates))!
-  const waits = (which: 0 | 1 | 2) => found.map(({ answers }) => Math.max(...answers.map(({ waits }) => waits[which])))
-  const figure = (workload: string, unit: Figure["unit"], rounds: ReadonlyArray<number>, note: string): Figure => ({
-    suite: suiteName,
-    workload,
-    subject: "opossum",
-    value: median(rounds),
-    rounds,
-    unit,
-    note
-  })
-  const ratio = one === undefined ? [] : [
-    `${median(rates.map((rate, round) => rate / one[round]!.rate)).toFixed(2)} x one process`
-  ]
-  const each = middle.answers.map(({ appends }) => whole(appends)).join(", ")
-  const rate = figure(workload, "/s", rates, [...ratio, `appends of each: ${each}`].join("; "))
-  const alone = one?.map(({ rate }) => rate)
+  const figure = (
+    workload: string,
+    unit: Figure["unit"],
+    of: (together: Together) => number,
+    note: string
+  ): ReadonlyArray<Figure> => {
+    const rounds = found.map(of)
+    const own: Figure = { suite: suiteName, workload, subject: "opossum", value: median(rounds), rounds, unit, note }
+    if (one === undefined) return [own]
+    const alone = one.map(of)
+    const ratio = median(rounds.map((value, round) => value / alone[round]!)).toFixed(2)
+    return [
+      { ...own, note: `${ratio} x one process; ${note}` },
+      { ...own, subject: "opossum, one process", value: median(alone), rounds: alone, note: "with as many fibers" }
+    ]
+  }
+  const longest = (which: 0 | 1 | 2) => ({ answers }: Together) => Math.max(...answers.map(({ waits }) => waits[which]))
+  const typical = (which: 0 | 1) => `${median(found.map(longest(which))).toFixed(1)} ms`
+  const last = found.at(-1)!.answers.map(({ appends }) => whole(appends)).join(", ")
   return [
-    rate,
-    ...(alone === undefined
-      ? []
-      : [{
-        ...rate,
-        subject: "opossum, one process",
-        value: median(alone),
-        rounds: alone,
-        note: "the same fibers in one process"
-      }]),
-    figure(
-      `${workload}, longest wait`,
-      "ms",
-      waits(2),
-      `half wait ${median(waits(0)).toFixed(2)} ms, 99 % at most ${median(waits(1)).toFixed(1)} ms`
-    )
+    ...figure(name, "/s", ({ rate }) => rate, `appends of each in the last round: ${last}`),
+    ...figure(`${name}, longest wait`, "ms", longest(2), `half wait ${typical(0)}, 99 % at most ${typical(1)}`),
+    ...figure(`${name}, processor time for an append`, "us", ({ cpu }) => cpu, "of all processes together")
   ]
 }
 
