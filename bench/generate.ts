@@ -29,7 +29,7 @@ export const fill = async (
   const accounts = accountsOf(events)
   const program = Effect.gen(function*() {
     const first = (yield* EventStoreMaintenance.statistics).events
-    if (first > events) throw new Error(`${store} has ${whole(first)} events, more than ${whole(events)}`)
+    if (first > events) throw new Error(`${join(root, store)} has ${whole(first)} events already: remove it`)
     const begun = performance.now()
     let told = begun
     for (let stored = first; stored < events;) {

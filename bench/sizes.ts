@@ -317,17 +317,6 @@ async <K extends keyof typeof steps>(
   return await once<typeof steps, K>(program, step, ...args)
 }
 
-/** A kept store of another length is none of this program's, or was left half made. */
-const ensure = async (folder: string, events: number, progress: Context["progress"]) => {
-  try {
-    await fill(folder, storeOf(events), events, progress)
-  } catch (error) {
-    progress(`${storeOf(events)} is made anew: ${String(error)}`)
-    Fs.rmSync(join(folder, storeOf(events)), { recursive: true, force: true })
-    await fill(folder, storeOf(events), events, progress)
-  }
-}
-
 const measure = async (
   folder: string,
   events: number,
@@ -368,7 +357,7 @@ const measure = async (
   const { rounds } = scale
   const few = Math.min(rounds, events > 1_000_000 ? 1 : 3)
   try {
-    await ensure(folder, events, progress)
+    await fill(folder, storeOf(events), events, progress)
     copy(folder, work, storeOf(events))
 
     const perEvent = (path: string) => bytesOf(path) / events
