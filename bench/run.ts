@@ -22,7 +22,10 @@ const { values } = parseArgs({
     only: { type: "string" },
     root: { type: "string" },
     json: { type: "string" },
-    svg: { type: "string" }
+    svg: { type: "string" },
+    // these are for the suite `sizes`, which looks at them itself
+    keep: { type: "string" },
+    sizes: { type: "string" }
   }
 })
 const preset = values.smoke ? "smoke" : values.preset

@@ -6,13 +6,27 @@ import { append } from "./append.ts"
 import { batches } from "./batches.ts"
 import { cycles } from "./cycles.ts"
 import { decisions } from "./decisions.ts"
+import { following } from "./following.ts"
 import type { Context, Figure, Suite } from "./measure.ts"
 import { memory } from "./memory.ts"
+import { processes } from "./processes.ts"
 import { projections } from "./projections.ts"
 import { read } from "./read.ts"
 import type { Run } from "./report.ts"
+import { sizes } from "./sizes.ts"
 
-const suites: ReadonlyArray<Suite> = [append, batches, cycles, read, decisions, projections, memory]
+const suites: ReadonlyArray<Suite> = [
+  append,
+  batches,
+  cycles,
+  read,
+  processes,
+  following,
+  sizes,
+  decisions,
+  projections,
+  memory
+]
 
 export interface Options {
   readonly preset: Context["preset"]
