@@ -366,6 +366,23 @@ export const make = (options: Options): Storage["Service"] => {
   const toError = (operation: string, path: StoragePath, cause: unknown) =>
     new StorageError({ operation, path, root, reason: reasonOf(cause), cause })
 
+  /**
+   * One system call, made synchronously, as a call of the service. An append makes several, so nothing is put around it: nothing can come
+   * in between.
+   */
+  const atOnce = <A>(
+    operation: string,
+    path: StoragePath,
+    { calls }: Kind,
+    synchronous: () => A
+  ): Effect.Effect<A, StorageError> => {
+    try {
+      return Effect.succeed(calls.now(synchronous))
+    } catch (cause) {
+      return Effect.fail(toError(operation, path, cause))
+    }
+  }
+
   interface Opened {
     readonly fd: number
     readonly stats: fs.BigIntStats
@@ -434,10 +451,7 @@ export const make = (options: Options): Storage["Service"] => {
       named !== undefined && named.ino === stats.ino && named.dev === stats.dev
     // Calls on the way: the descriptor is closed behind the last, as its number may be another file's as soon as it is closed.
     let users = 0
-    /**
-     * One system call on the file. An append makes several, so nothing is put around one that is made synchronously: nothing can come in
-     * between.
-     */
+    /** One system call on the file. */
     const use = <A>(
       operation: string,
       kind: Kind,
@@ -449,13 +463,7 @@ export const make = (options: Options): Storage["Service"] => {
       Effect.suspend(() => {
         checkRange(offset, bytes)
         if (!isOpen) return Effect.die(new Error(`${path} is used after its scope closed`))
-        if (kind.calls.isSynchronous(bytes)) {
-          try {
-            return Effect.succeed(kind.calls.now(synchronous))
-          } catch (cause) {
-            return Effect.fail(toError(operation, path, cause))
-          }
-        }
+        if (kind.calls.isSynchronous(bytes)) return atOnce(operation, path, kind, synchronous)
         return call(operation, path, () => {
           users += 1
           return Effect.onExit(later(asynchronous), () => {
@@ -688,14 +696,14 @@ export const make = (options: Options): Storage["Service"] => {
     exists: (path) =>
       Effect.suspend(() => {
         const target = absolute(path)
-        if (!looking.calls.isSynchronous(0)) {
-          return call("exists", path, () => Effect.map(look(target), (stats) => stats !== undefined))
+        if (looking.calls.isSynchronous(0)) {
+          return atOnce("exists", path, looking, () => lookSync(target) !== undefined)
         }
-        try {
-          return Effect.succeed(looking.calls.now(() => lookSync(target)) !== undefined)
-        } catch (cause) {
-          return Effect.fail(toError("exists", path, cause))
-        }
+        return call("exists", path, () =>
+          later((done) =>
+            lookAsync(target, (error, stats) =>
+              error === null ? done(null, stats !== undefined) : done(error))
+          ))
       }),
     claim: (path) =>
       call("claim", path, () => {

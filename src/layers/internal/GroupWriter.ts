@@ -185,6 +185,7 @@ export const make = (
 
     /** The same for what is committed. */
     const committedTwin = Effect.fnUntraced(function*(request: Request) {
+      if (!index.mayHaveIds(request.ids)) return undefined
       const candidates = yield* index.findIds(request.ids)
       if (candidates.length === 0) return undefined
       const places = new Map(candidates.map((candidate) => [candidate.position, candidate]))

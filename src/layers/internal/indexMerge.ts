@@ -77,15 +77,16 @@ class Reader {
     return this.bytes.subarray(this.at, this.end)
   }
 
-  /** Reads the next blocks behind what is at hand. `false`: they are damaged. */
-  fill<E>(medium: Medium<E>): Effect.Effect<boolean, E> {
+  /** Reads the next blocks behind what is at hand. */
+  fill<E>(medium: Medium<E>): Effect.Effect<void, E | Damaged> {
     const { header, section } = this
     const count = Math.min(this.blocks, section.blocks - this.block)
     const first = section.block + this.block
     const start = Format.blockAt(header.layout, first).offset
     const last = Format.blockAt(header.layout, first + count - 1)
-    return Effect.map(medium.read(this.run, start, last.offset + last.length - start), (bytes) => {
-      if (bytes === undefined || bytes.length !== last.offset + last.length - start) return false
+    const damaged = Effect.fail({ damaged: this.run })
+    return Effect.flatMap(medium.read(this.run, start, last.offset + last.length - start), (bytes) => {
+      if (bytes === undefined || bytes.length !== last.offset + last.length - start) return damaged
       const left = this.end - this.at
       const old = this.bytes
       if (left + count * section.perBlock > old.length) {
@@ -98,12 +99,12 @@ class Reader {
       for (let block = first; block < first + count; block++) {
         const { length, offset } = Format.blockAt(header.layout, block)
         const payload = Format.openBlock(header, block, bytes.subarray(offset - start, offset - start + length))
-        if (payload === undefined) return false
+        if (payload === undefined) return damaged
         this.bytes.set(payload, this.end)
         this.end += payload.length
       }
       this.block += count
-      return true
+      return Effect.void
     })
   }
 }
@@ -232,12 +233,7 @@ class Entries {
     return Effect.forEach(this.readers, (reader) =>
       reader.hasAll || (!isMore && reader.end - reader.at > few)
         ? Effect.void
-        : Effect.flatMap(
-          reader.fill(medium),
-          (isWhole) => isWhole ? Effect.void : Effect.fail({ damaged: reader.run })
-        ), {
-      discard: true
-    })
+        : reader.fill(medium), { discard: true })
   }
 
   /** Takes all entries of which no run can have more that are not at hand. `false` if there are none. */
@@ -328,11 +324,6 @@ export const merge = <E>(
     const newest = headers[headers.length - 1]!
     const { first } = oldest
     const { last } = newest
-    const filled = (reader: Reader): Effect.Effect<void, E | Damaged> =>
-      Effect.flatMap(
-        reader.fill(medium),
-        (isWhole) => isWhole ? Effect.void : Effect.fail({ damaged: reader.run })
-      )
 
     // 1. how many there will be
     let terms = 0
@@ -375,7 +366,7 @@ export const merge = <E>(
     for (const [run, header] of headers.entries()) {
       const reader = new Reader(run, header, header.layout.locations, batch)
       while (!reader.isAtEnd) {
-        if (reader.at === reader.end) yield* filled(reader)
+        if (reader.at === reader.end) yield* reader.fill(medium)
         const part = reader.payload.subarray(0, locations.space)
         locations.set(part)
         reader.at += part.length
@@ -479,7 +470,7 @@ export const merge = <E>(
         next = 0
         end = 0
       }
-      for (const reader of lists) if (reader.at === reader.end && !reader.hasAll) yield* filled(reader)
+      for (const reader of lists) if (reader.at === reader.end && !reader.hasAll) yield* reader.fill(medium)
       const damaged = step()
       if (damaged !== undefined) return yield* Effect.fail({ damaged })
       for (const writer of [table, listed, filter]) if (writer.isFull) yield* writer.flush(medium)

@@ -347,15 +347,15 @@ const sealAt = (bytes: Buffer, start: number, end: number): number => {
   return end
 }
 
-const covered = Buffer.alloc(hashDigits)
+const aside = Buffer.alloc(hashDigits)
 
 /** The same as `chain` over `bytes[start, end)`, which has room before it: what stands there is put aside for the moment. */
 const chainWithin = (previous: string, bytes: Buffer, start: number, end: number): string => {
   const from = start - hashDigits
-  bytes.copy(covered, 0, from, start)
+  bytes.copy(aside, 0, from, start)
   bytes.write(previous, from, "latin1")
   const hash = hashOnce("sha256", bytes.subarray(from, end), "hex")
-  covered.copy(bytes, from)
+  aside.copy(bytes, from)
   return hash
 }
 

@@ -5,17 +5,8 @@ import { Chunk } from "../../../src/layers/internal/indexChunk.ts"
 import * as Format from "../../../src/layers/internal/indexFormat.ts"
 import * as Merge from "../../../src/layers/internal/indexMerge.ts"
 import type { Commit, Entry } from "../../../src/services/Ledger.ts"
+import { random } from "../../support/indexing.ts"
 import { mutant } from "../../support/mutants.ts"
-
-const random = (seed: number) => {
-  let state = seed | 0
-  return (below: number): number => {
-    state = (state + 0x6d2b79f5) | 0
-    let n = Math.imul(state ^ (state >>> 15), 1 | state)
-    n = (n + Math.imul(n ^ (n >>> 7), 61 | n)) ^ n
-    return ((n ^ (n >>> 14)) >>> 0) % below
-  }
-}
 
 const cursor = (position: number) => ({ segment: 3, end: 1000 + position, position, hash: "a".repeat(64) })
 
