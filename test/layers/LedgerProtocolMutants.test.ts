@@ -46,7 +46,7 @@ const cases: ReadonlyArray<
 
 describe("a weakened ledger is caught", () => {
   for (const [name, scenario, settings] of cases) {
-    it(`${name}`, { timeout: 120_000 }, async () => {
+    it(`${name}`, { timeout: 600_000 }, async () => {
       const weak = await mutant<typeof LedgerLive>("src/layers/LedgerLive.ts", `ledger-${name}`)
       let caught: unknown
       try {
