@@ -41,7 +41,8 @@ export default defineConfig({
     // Left to itself the runner keeps a core free, which of two is half.
     maxWorkers: "100%",
     sequence: { sequencer: LongFirst },
-    testTimeout: 30_000,
-    hookTimeout: 30_000
+    // Guards against hanging, no more: with other work on the machine, what takes a second may take ten.
+    testTimeout: 120_000,
+    hookTimeout: 120_000
   }
 })

@@ -12,7 +12,7 @@ import * as Harness from "../harness/projections.ts"
 import { mutant } from "../support/mutants.ts"
 
 const isFull = process.env["OPOSSUM_HARNESS"] === "full"
-const timeout = isFull ? 7_200_000 : 240_000
+const timeout = isFull ? 7_200_000 : 1_200_000
 
 /** Logs of some kilobytes are made smaller, in many small steps. */
 const smallLogs = Effect.map(

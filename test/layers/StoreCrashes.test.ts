@@ -12,7 +12,7 @@ import { type Name, names, random, scenarios } from "../harness/storeScenarios.t
 
 const isFull = process.env["OPOSSUM_HARNESS"] === "full"
 const first = Number(process.env["OPOSSUM_SEED"] ?? 1)
-const timeout = isFull ? 7_200_000 : 240_000
+const timeout = isFull ? 7_200_000 : 1_200_000
 
 /** So small that all that a power loss may leave can be looked at; and one of which a third is enough. */
 const most: { readonly [N in Name]?: number } = {
