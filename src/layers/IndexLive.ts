@@ -369,15 +369,9 @@ const make = Effect.fnUntraced(function*(
 
   const keyOf = ({ id }: Run, block: number): number => id * 2 ** 24 + block
 
-  /** Looks up in a run whose header is known: at once, if all that is needed for it is in memory. */
-  const lookUpIn = <A>(
-    run: Run,
-    header: Format.Header,
-    lookUp: (lists: Format.Lists) => A
-  ): Effect.Effect<{ readonly value: A } | undefined, LedgerError> => {
-    // What this look-up has seen stays at hand for it, whatever the cache drops.
-    const own = new Map<number, Uint8Array>()
-    const lists = new Format.RunLists(
+  /** A run's lists by what is in memory. `own`: what a look-up has seen stays at hand for it, whatever the cache drops. */
+  const listsOf = (run: Run, header: Format.Header, own: Map<number, Uint8Array>): Format.RunLists =>
+    new Format.RunLists(
       header,
       (block) => {
         let payload = own.get(block)
@@ -386,6 +380,15 @@ const make = Effect.fnUntraced(function*(
       },
       () => run.filter
     )
+
+  /** Looks up in a run whose header is known: at once, if all that is needed for it is in memory. */
+  const lookUpIn = <A>(
+    run: Run,
+    header: Format.Header,
+    lookUp: (lists: Format.Lists) => A
+  ): Effect.Effect<{ readonly value: A } | undefined, LedgerError> => {
+    const own = new Map<number, Uint8Array>()
+    const lists = listsOf(run, header, own)
     try {
       return Effect.succeed({ value: lookUp(lists) })
     } catch (thrown) {
@@ -433,6 +436,20 @@ const make = Effect.fnUntraced(function*(
         )
       )
     })
+
+  /** The same, if all that it needs is in memory; otherwise `undefined`. */
+  const inPartNow = <A>(position: number, lookUp: (lists: Format.Lists) => A): A | undefined => {
+    activity++
+    const run = runs[partIndex(position)]
+    if (run === undefined) return lookUp(tail)
+    if (run.header === undefined) return undefined
+    try {
+      return lookUp(listsOf(run, run.header, new Map()))
+    } catch (thrown) {
+      if (thrown instanceof Format.Corrupt || thrown instanceof Format.Missing) return undefined
+      throw thrown
+    }
+  }
 
   // making runs
 
@@ -1068,8 +1085,9 @@ const make = Effect.fnUntraced(function*(
 
   // search
 
-  const find = (query: Query.Any, range: Range): Candidates => {
+  const find = (query: Query.Any, { after, atOnce = pageSize, backwards, before }: Range): Candidates => {
     const plan = Search.plan(query)
+    const most = Math.max(1, Math.min(atOnce, pageSize))
     let extras: Search.Extras | undefined
     /** What is still to be searched, both inclusive. */
     let low = 0
@@ -1078,51 +1096,89 @@ const make = Effect.fnUntraced(function*(
     let pending: ReadonlyArray<number> = []
     let at = 0
 
-    const next: Effect.Effect<ReadonlyArray<Candidate>, LedgerError> = Effect.gen(function*() {
+    /** Passes over runs that certainly have nothing. */
+    const passOn = (known: Search.Extras): void => {
+      if (plan === undefined || low > high || !areNone(known)) return
+      const mayHave = (_: Run, mayHold: (term: Format.Term) => boolean) => Search.mayMatch(plan, query, mayHold, false)
+      const passed = passOver({ from: low, to: high, backwards }, mayHave)
+      if (backwards) high = passed
+      else low = passed
+    }
+    const step = (lists: Format.Lists): Search.Step => {
+      let from = Math.max(low, lists.first)
+      let to = Math.min(high, lists.last)
+      if (plan !== undefined) return Search.search(plan, lists, extras!, { from, to, backwards })
+      // Every position may be one, so they need not be listed for a whole run.
+      if (backwards) from = Math.max(from, to - most + 1)
+      else to = Math.min(to, from + most - 1)
+      return { positions: Array.from({ length: to - from + 1 }, (_, i) => from + i), from, to }
+    }
+    const searched = ({ from, positions, to }: Search.Step): void => {
+      pending = backwards ? positions.slice().reverse() : positions
+      at = 0
+      if (backwards) high = from - 1
+      else low = to + 1
+    }
+    /** They were found in one part, but that may be several by now. */
+    const page = (count: number) => (lists: Format.Lists) => {
+      const positions = pending.slice(at, at + count)
+        .filter((position) => position >= lists.first && position <= lists.last)
+      return { found: candidates(lists, positions, false), length: positions.length }
+    }
+
+    /** Goes on as far as what is in memory tells, and not further than to so many as are wanted. */
+    const nextNow = (): Array<Candidate> => {
+      const found: Array<Candidate> = []
+      while (found.length < most) {
+        if (at < pending.length) {
+          const taken = inPartNow(pending[at]!, page(most - found.length))
+          if (taken === undefined) break
+          at += taken.length
+          for (const candidate of taken.found) found.push(candidate)
+          continue
+        }
+        passOn(extras!)
+        if (low > high) break
+        const taken = inPartNow(backwards ? high : low, step)
+        if (taken === undefined) break
+        searched(taken)
+      }
+      return found
+    }
+
+    const nextLater: Effect.Effect<ReadonlyArray<Candidate>, LedgerError> = Effect.gen(function*() {
       if (extras === undefined) {
         // What comes in later is not of this search's snapshot.
-        const [from, to] = [Math.max(range.after + 1, floor), Math.min(range.before - 1, covered())]
-        extras = from > to ? new Map() : yield* extrasOf(query)
+        const [from, to] = [Math.max(after + 1, floor), Math.min(before - 1, covered())]
+        extras = from > to ? noExtras : yield* extrasOf(query)
         low = from
         high = to
       }
-      const known = extras
       for (;;) {
-        if (at === pending.length) {
-          if (plan !== undefined && low <= high && areNone(known)) {
-            const mayHave = (_: Run, mayHold: (term: Format.Term) => boolean) =>
-              Search.mayMatch(plan, query, mayHold, false)
-            const passed = passOver({ from: low, to: high, backwards: range.backwards }, mayHave)
-            if (range.backwards) high = passed
-            else low = passed
-          }
-          if (low > high) return []
-          const step = yield* inPart(range.backwards ? high : low, (lists): Search.Step => {
-            let from = Math.max(low, lists.first)
-            let to = Math.min(high, lists.last)
-            if (plan !== undefined) {
-              return Search.search(plan, lists, known, { from, to, backwards: range.backwards })
-            }
-            // Every position may be one, so they need not be listed for a whole run.
-            if (range.backwards) from = Math.max(from, to - pageSize + 1)
-            else to = Math.min(to, from + pageSize - 1)
-            return { positions: Array.from({ length: to - from + 1 }, (_, i) => from + i), from, to }
-          })
-          pending = range.backwards ? step.positions.slice().reverse() : step.positions
-          at = 0
-          if (range.backwards) high = step.from - 1
-          else low = step.to + 1
-          continue
+        const found = nextNow()
+        if (found.length > 0) return found
+        // Whatever it was that is not in memory: this waits for it.
+        if (at < pending.length) {
+          const taken = yield* inPart(pending[at]!, page(most))
+          at += taken.length
+          if (taken.found.length > 0) return taken.found
+        } else if (low > high) {
+          return []
+        } else {
+          searched(yield* inPart(backwards ? high : low, step))
         }
-        // They were found in one part, but that may be several by now.
-        const page = yield* inPart(pending[at]!, (lists) => {
-          const positions = pending.slice(at, at + pageSize)
-            .filter((position) => position >= lists.first && position <= lists.last)
-          return { found: candidates(lists, positions, false), length: positions.length }
-        })
-        at += page.length
-        if (page.found.length > 0) return page.found
       }
+    })
+
+    const next = Effect.suspend(() => {
+      if (extras === undefined) {
+        if (additionsBefore + tail.additions > 0) return nextLater
+        extras = noExtras
+        low = Math.max(after + 1, floor)
+        high = Math.min(before - 1, covered())
+      }
+      const found = nextNow()
+      return found.length > 0 || (at === pending.length && low > high) ? Effect.succeed(found) : nextLater
     })
     return { next }
   }

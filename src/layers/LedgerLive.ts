@@ -24,6 +24,8 @@ import { type Held, Lock, type LockTimeout } from "../services/Lock.ts"
 import { type File, Storage, StorageError, type WritableFile } from "../services/Storage.ts"
 import * as Handles from "./internal/handles.ts"
 import * as Format from "./internal/ledgerFormat.ts"
+import { type PlainEvent, toRecord } from "./internal/plainLine.ts"
+import { RecordCache } from "./internal/recordCache.ts"
 import * as StoreFolder from "./internal/StoreFolder.ts"
 
 // options
@@ -52,6 +54,12 @@ export const defaultSegmentSize = 64 * 1024 * 1024
 const chunkBytes = 4 * 1024 * 1024
 /** How much is read when probably little or nothing is new. */
 const peekBytes = 64 * 1024
+/** How much is read at a time of what can be read at once. */
+const scratchBytes = 256 * 1024
+/** How much memory is spent on records that were read lately, in bytes. */
+const cachedBytes = 16 * 1024 * 1024
+/** Of reads of more records than this none are kept: they would take the place of all others, for what is probably read once. */
+const mostCached = 64
 /** Two lines are read together if no more than so many bytes lie between them. */
 const gapBytes = 4 * 1024
 const maxOpenSegments = 32
@@ -422,9 +430,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     if (yield* isGone(segment)) return yield* Effect.as(checkDeleted, true)
     if (yield* isOwn) return false
     // the mark stands at `end`; what comes behind it begins with a brace
-    const peek = yield* bytesOf(segment, end, 2)
-    return peek[1] === 0x7b
+    const count = handles.peek(segment)?.readNow?.(end, peeked)
+    return count === undefined ? (yield* bytesOf(segment, end, 2))[1] === 0x7b : count === 2 && peeked[1] === 0x7b
   })
+  /** Each read looks whether something is new: memory of its own for that look would cost more than the look. */
+  const peeked = new Uint8Array(2)
 
   const refresh = Effect.gen(function*() {
     if (unread.length > 0) {
@@ -832,51 +842,117 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   // records ------------------------------------------------------------------------------------------------------------
 
-  /** Reads and parses the records of `places[from, to)`, which stand in one segment. */
-  const readSegment = Effect.fnUntraced(function*(
-    file: File,
+  /** The place at `from` and those behind it that lie so near, in either direction, that they are read together with it. */
+  const pieceAt = (places: ReadonlyArray<Ledger.Place>, from: number, most: number) => {
+    const { segment } = places[from]!
+    let low = places[from]!.offset
+    let high = low + places[from]!.length
+    let to = from + 1
+    for (; to < places.length; to++) {
+      const { length, offset, segment: other } = places[to]!
+      if (other !== segment || offset > high + gapBytes || offset + length < low - gapBytes) break
+      if (Math.max(high, offset + length) - Math.min(low, offset) > most) break
+      low = Math.min(low, offset)
+      high = Math.max(high, offset + length)
+    }
+    return { segment, low, length: high - low, from, to }
+  }
+  type Piece = ReturnType<typeof pieceAt>
+
+  const parsePiece = (
+    places: ReadonlyArray<Ledger.Place>,
+    { from, low, segment, to }: Piece,
+    bytes: Buffer,
+    records: Array<Ledger.Record>
+  ): Ledger.LedgerDamaged | undefined => {
+    const keep = places.length <= mostCached ? cacheRecord : undefined
+    for (let i = from; i < to; i++) {
+      const place = places[i]!
+      const start = place.offset - low
+      const record = Format.parseRecord(bytes, start, Math.min(bytes.length, start + place.length), keep)
+      const { position } = place as { readonly position?: number }
+      if (typeof record === "string") return damaged(segment, place.offset, record, position)
+      if (position !== undefined && record.position !== position) {
+        return damaged(segment, place.offset, `position ${record.position} stands here`, position)
+      }
+      records[i] = record
+    }
+    return undefined
+  }
+
+  /** For what is read and parsed in one step: nothing that is parsed keeps its bytes. */
+  const scratch = Buffer.allocUnsafeSlow(scratchBytes)
+
+  /** Reads what can be read without waiting: up to which place, or what is wrong. */
+  const readNow = (
     places: ReadonlyArray<Ledger.Place>,
     from: number,
-    to: number,
+    records: Array<Ledger.Record>
+  ): number | Ledger.LedgerDamaged => {
+    for (let at = from; at < places.length;) {
+      const piece = pieceAt(places, at, scratchBytes)
+      if (piece.length > scratchBytes) return at
+      const count = handles.peek(piece.segment)?.readNow?.(piece.low, scratch.subarray(0, piece.length))
+      if (count === undefined) return at
+      const problem = parsePiece(places, piece, scratch.subarray(0, count), records)
+      if (problem !== undefined) return problem
+      at = piece.to
+    }
+    return places.length
+  }
+
+  const readFrom = Effect.fnUntraced(function*(
+    places: ReadonlyArray<Ledger.Place>,
+    from: number,
     records: Array<Ledger.Record>
   ) {
-    for (let i = from; i < to;) {
-      let low = places[i]!.offset
-      let high = low + places[i]!.length
-      let next = i + 1
-      // neighbours, in either direction, are read together
-      for (; next < to; next++) {
-        const { length, offset } = places[next]!
-        if (offset > high + gapBytes || offset + length < low - gapBytes) break
-        if (Math.max(high, offset + length) - Math.min(low, offset) > chunkBytes) break
-        low = Math.min(low, offset)
-        high = Math.max(high, offset + length)
-      }
-      const bytes = yield* file.read(low, high - low)
-      for (; i < next; i++) {
-        const place = places[i]!
-        const record = Format.parseRecord(bytes.subarray(place.offset - low, place.offset - low + place.length))
-        const { position } = place as { readonly position?: number }
-        if (typeof record === "string") return yield* damaged(place.segment, place.offset, record, position)
-        if (position !== undefined && record.position !== position) {
-          return yield* damaged(place.segment, place.offset, `position ${record.position} stands here`, position)
-        }
-        records[i] = record
-      }
-    }
-  })
-
-  const read = Effect.fnUntraced(function*(places: ReadonlyArray<Ledger.Place>) {
-    const records = new Array<Ledger.Record>(places.length)
-    for (let i = 0; i < places.length;) {
-      const { segment } = places[i]!
-      const from = i
-      while (i < places.length && places[i]!.segment === segment) i++
-      const to = i
-      yield* handles.use(segment, (file) => readSegment(file, places, from, to, records))
+    for (let at = from; at < places.length;) {
+      const piece = pieceAt(places, at, chunkBytes)
+      const { buffer, byteLength, byteOffset } = yield* bytesOf(piece.segment, piece.low, piece.length)
+      const problem = parsePiece(places, piece, Buffer.from(buffer, byteOffset, byteLength), records)
+      if (problem !== undefined) return yield* problem
+      const next = readNow(places, piece.to, records)
+      if (typeof next !== "number") return yield* next
+      at = next
     }
     return records
   })
+
+  const readMissing = (
+    places: ReadonlyArray<Ledger.Place>
+  ): Effect.Effect<ReadonlyArray<Ledger.Record>, Ledger.LedgerError> => {
+    const records = new Array<Ledger.Record>(places.length)
+    const at = readNow(places, 0, records)
+    return typeof at !== "number"
+      ? Effect.fail(at)
+      : at === places.length
+      ? Effect.succeed(records)
+      : readFrom(places, at, records)
+  }
+
+  const cache = new RecordCache(cachedBytes)
+  const cacheRecord = (event: PlainEvent, bytes: number) => cache.set(event, bytes)
+
+  const read = (
+    places: ReadonlyArray<Ledger.Place>
+  ): Effect.Effect<ReadonlyArray<Ledger.Record>, Ledger.LedgerError> =>
+    Effect.suspend(() => {
+      if (places.length > mostCached) return readMissing(places)
+      const records = new Array<Ledger.Record>(places.length)
+      const missing: Array<number> = []
+      for (let i = 0; i < places.length; i++) {
+        const { position } = places[i] as { readonly position?: number }
+        const known = position === undefined ? undefined : cache.get(position)
+        if (known === undefined) missing.push(i)
+        else records[i] = toRecord(known)!
+      }
+      if (missing.length === 0) return Effect.succeed(records)
+      if (missing.length === places.length) return readMissing(places)
+      return Effect.map(readMissing(missing.map((i) => places[i]!)), (found) => {
+        for (let i = 0; i < found.length; i++) records[missing[i]!] = found[i]!
+        return records
+      })
+    })
 
   const commitOf = Effect.fnUntraced(function*(place: Ledger.Place) {
     let at = place.offset + place.length + 1

@@ -508,6 +508,17 @@ export const make = (options: Options): Storage["Service"] => {
           offset,
           length
         ),
+      readNow: (offset, into) => {
+        if (!isOpen || !reading.calls.isSynchronous(into.length)) return undefined
+        try {
+          return reading.calls.now(() => {
+            checkRange(offset, into.length)
+            return readAll(fd, into, offset)
+          })
+        } catch {
+          return undefined
+        }
+      },
       write: (offset, bytes) =>
         use(
           "write",
@@ -690,7 +701,7 @@ export const make = (options: Options): Storage["Service"] => {
     openFile: (path) =>
       Effect.map(
         openScoped("openFile", path, (target) => openFile(target, O_RDONLY)),
-        (file): File => ({ path, size: file.size, read: file.read, isCurrent: file.isCurrent })
+        ({ isCurrent, read, readNow, size }): File => ({ path, size, read, readNow, isCurrent })
       ),
     openWritable: (path) => openScoped("openWritable", path, (target) => openFile(target, O_RDWR)),
     exists: (path) =>

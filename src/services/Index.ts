@@ -16,6 +16,8 @@ export interface Range {
   readonly after: number
   readonly before: number
   readonly backwards: boolean
+  /** About how many are wanted at a time: no more are looked for in advance, as far as that would take time. Default: a few thousand. */
+  readonly atOnce?: number | undefined
 }
 
 /** An event that may match, and where its line is. */

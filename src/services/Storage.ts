@@ -34,6 +34,11 @@ export interface File {
   readonly size: Effect.Effect<number, StorageError>
   /** Fewer bytes than asked for only at the end of the file. */
   readonly read: (offset: number, length: number) => Effect.Effect<Uint8Array, StorageError>
+  /**
+   * The same at once, into memory of the caller's own: how many bytes there were. `undefined` if it would have to wait, or if anything
+   * is wrong: `read` then tells what. For whoever reads so many small pieces that a call for each of them is what takes the time.
+   */
+  readonly readNow?: ((offset: number, into: Uint8Array) => number | undefined) | undefined
   /** Whether the path still names this very file: `false` if it was removed, replaced, or its folder renamed. */
   readonly isCurrent: Effect.Effect<boolean, StorageError>
 }

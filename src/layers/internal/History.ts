@@ -13,7 +13,7 @@ import type { Position } from "../../Position.ts"
 import * as Query from "../../Query.ts"
 import * as EventStore from "../../services/EventStore.ts"
 import { type Candidate, Index } from "../../services/Index.ts"
-import { type Commit, type Cursor, Ledger, type LedgerError } from "../../services/Ledger.ts"
+import { type Commit, type Cursor, Ledger, type LedgerError, type Record } from "../../services/Ledger.ts"
 import type { LockTimeout } from "../../services/Lock.ts"
 import { Storage } from "../../services/Storage.ts"
 import { inRealTime } from "./realTime.ts"
@@ -203,29 +203,42 @@ export const make = (
 
     // reading --------------------------------------------------------------------------------------------------------
 
-    /** The events among the candidates that the query finds at `head`, with the tags that they have there. */
-    const load = Effect.fnUntraced(function*(query: Query.Any, candidates: ReadonlyArray<Candidate>, head: number) {
-      if (candidates.length === 0) return []
-      const found = yield* ledger.read(candidates)
-      const { additions } = yield* index.counts
-      const added = additions === 0
-        ? undefined
-        : yield* index.addedTags(candidates.map(({ position }) => position), head)
+    /** The events among the records that the query finds. */
+    const matching = (query: Query.Any, records: ReadonlyArray<Record>): Array<EventStore.StoredEvent> => {
       const events: Array<EventStore.StoredEvent> = []
-      for (const record of found) {
+      for (const record of records) {
         if (record.kind !== "event") continue
-        const { data, metadata, position, type, version } = record
-        const more = added?.get(position)
-        const tags = more === undefined ? record.tags : [...record.tags, ...more]
-        if (Query.matches(query, { type, tags })) events.push({ position, type, version, tags, metadata, data })
+        const { data, metadata, position, tags, type, version } = record
+        if (Query.matches(query, record)) events.push({ position, type, version, tags, metadata, data })
       }
       return events
-    })
+    }
+
+    /** The events among the candidates that the query finds at `head`, with the tags that they have there. */
+    const load = (
+      query: Query.Any,
+      candidates: ReadonlyArray<Candidate>,
+      head: number
+    ): Effect.Effect<ReadonlyArray<EventStore.StoredEvent>, LedgerError> =>
+      Effect.flatMap(ledger.read(candidates), (records) =>
+        Effect.flatMap(index.counts, ({ additions }) =>
+          additions === 0
+            ? Effect.succeed(matching(query, records))
+            : Effect.map(index.addedTags(records.map(({ position }) => position), head), (added) =>
+              matching(
+                query,
+                records.map((record) => {
+                  const more = record.kind === "event" ? added.get(record.position) : undefined
+                  return record.kind === "event" && more !== undefined
+                    ? { ...record, tags: [...record.tags, ...more] }
+                    : record
+                })
+              ))))
 
     const read: History["read"] = Effect.fnUntraced(function*(query, { limit, maxBytes, ...range }, head) {
       const events: Array<EventStore.StoredEvent> = []
       let bytes = 0
-      const candidates = index.find(query, range)
+      const candidates = index.find(query, { ...range, atOnce: limit })
       while (events.length < limit) {
         const next = yield* candidates.next
         if (next.length === 0) break
@@ -315,7 +328,8 @@ export const make = (
           least = Math.min(least, position)
           most = Math.max(most, position)
         }
-        const candidates = index.find(query, { after: least - 1, before: most + 1, backwards: false })
+        const range = { after: least - 1, before: most + 1, backwards: false, atOnce: lookAhead }
+        const candidates = index.find(query, range)
         for (let looked = 0; rest === positions && looked < positions.length * listedPerRead;) {
           const next = yield* candidates.next
           looked += next.length

@@ -14,6 +14,8 @@ interface Slot<A> {
 export interface Handles<K, A, E> {
   /** Opens what is not open, and keeps it open while `use` runs. */
   readonly use: <B, E2, R>(key: K, use: (value: A) => Effect.Effect<B, E2, R>) => Effect.Effect<B, E | E2, R>
+  /** What is open, for whoever uses it at once, in one step: nothing closes it in between. */
+  readonly peek: (key: K) => A | undefined
   readonly drop: (key: K) => Effect.Effect<void>
 }
 
@@ -48,15 +50,24 @@ export const make = <K, A, E>(
       return Effect.void
     })
 
+    let newest: Slot<A> | undefined
+    /** Makes it the most recently used one. */
+    const find = (key: K): Slot<A> | undefined => {
+      const slot = slots.get(key)
+      if (slot !== undefined && slot !== newest) {
+        slots.delete(key)
+        slots.set(key, slot)
+        newest = slot
+      }
+      return slot
+    }
     const acquire = (key: K): Effect.Effect<Slot<A>, E> =>
       Effect.suspend(() => {
         // as if interrupted: nobody who comes this late can do anything with an answer
         if (isClosed) return Effect.interrupt
-        const slot = slots.get(key)
+        const slot = find(key)
         if (slot !== undefined) {
           slot.users++
-          slots.delete(key)
-          slots.set(key, slot)
           return Effect.succeed(slot)
         }
         const scope = Scope.makeUnsafe()
@@ -71,7 +82,10 @@ export const make = <K, A, E>(
               return Effect.as(Scope.close(scope, Exit.void), other)
             }
             const made: Slot<A> = { value, scope, users: 1, dropped: isClosed }
-            if (!isClosed) slots.set(key, made)
+            if (!isClosed) {
+              slots.set(key, made)
+              newest = made
+            }
             return Effect.as(evict, made)
           })
         )
@@ -85,6 +99,7 @@ export const make = <K, A, E>(
 
     return {
       use: (key, use) => Effect.acquireUseRelease(acquire(key), (slot) => use(slot.value), release),
+      peek: (key) => find(key)?.value,
       drop: (key) =>
         Effect.suspend(() => {
           const slot = slots.get(key)

@@ -12,6 +12,7 @@ import * as Limits from "../../internal/limits.ts"
 import { show } from "../../internal/text.ts"
 import { toIso } from "../../internal/time.ts"
 import type * as Ledger from "../../services/Ledger.ts"
+import { parsePlainLine, type PlainEvent, toRecord } from "./plainLine.ts"
 
 export const format = 1
 export const algorithm = "sha-256"
@@ -216,6 +217,15 @@ const isDeepText = (bytes: Uint8Array, start: number, end: number): boolean => {
   return false
 }
 
+const deepProblem = (
+  { data, metadata }: { readonly data: unknown; readonly metadata: unknown },
+  length: number
+): string | undefined => {
+  // Each level takes two bytes at least.
+  const isDeep = length > 2 * Limits.nesting && (isDeeper(data, Limits.nesting) || isDeeper(metadata, Limits.nesting))
+  return isDeep ? tooDeep : undefined
+}
+
 /** What is wrong with a record, given the length of its line. */
 const recordProblem = (json: { readonly [key: string]: unknown }, length: number): string | undefined => {
   if (json.kind === "event") {
@@ -223,9 +233,7 @@ const recordProblem = (json: { readonly [key: string]: unknown }, length: number
     const isKnown = typeof type === "string" && isPosition(version) && areTexts(tags) && data !== undefined &&
       isObject(metadata) && typeof metadata.id === "string" && typeof metadata.timestamp === "string"
     if (!isKnown) return "the event's fields are not what they should be"
-    // Each level takes two bytes at least.
-    const isDeep = length > 2 * Limits.nesting && (isDeeper(data, Limits.nesting) || isDeeper(metadata, Limits.nesting))
-    return isDeep ? tooDeep : undefined
+    return deepProblem({ data, metadata }, length)
   }
   if (json.kind !== "tags") return `a record of the kind ${show(json.kind)} is not known`
   const { position, targets } = json
@@ -363,20 +371,51 @@ const chainWithin = (previous: string, bytes: Buffer, start: number, end: number
 const lineProblem = (bytes: Uint8Array, start: number, end: number): string | undefined => {
   if (end - start > maxLineBytes) return "the line is longer than 16 MiB"
   if (end - start < crcLength + 2 || bytes[start] !== 0x7b || bytes[end - 1] !== 0x7d) return "it is no ledger line"
-  const told = Buffer.from(bytes.buffer, bytes.byteOffset + end - crcLength, crcLength).toString("latin1")
-  const sum = hex8(crc32(bytes.subarray(start, end - crcLength)))
-  return told === `,"crc":"${sum}"}` ? undefined : "the checksum does not fit"
+  const sum = crc32(bytes.subarray(start, end - crcLength))
+  return toldSum(bytes, end - crcLength) === sum ? undefined : "the checksum does not fit"
 }
 
-/** Parses the line of one record. */
-export const parseRecord = (bytes: Uint8Array): Ledger.Record | string => {
-  const problem = lineProblem(bytes, 0, bytes.length)
+/** The checksum that stands here, told as `sealAt` does; -1 if none does. By its bytes: making a text of them takes longer. */
+const toldSum = (bytes: Uint8Array, at: number): number => {
+  for (let i = 0; i < crcPrefix.length; i++) if (bytes[at + i] !== crcPrefix[i]) return -1
+  let sum = 0
+  for (let i = at + crcPrefix.length; i < at + crcPrefix.length + 8; i++) {
+    const byte = bytes[i]!
+    const digit = byte >= 0x30 && byte <= 0x39 ? byte - 0x30 : byte >= 0x61 && byte <= 0x66 ? byte - 0x57 : -1
+    if (digit < 0) return -1
+    sum = sum * 16 + digit
+  }
+  return bytes[at + crcLength - 2] === 0x22 ? sum : -1
+}
+
+/** In a longer line it is the data that takes the time. */
+const plainBytes = 4096
+
+/**
+ * Parses the line of one record, which stands in `bytes[start, end)`. `keep` is told of an event that can be made a record of again, with
+ * `toRecord`, for less than this takes.
+ */
+export const parseRecord = (
+  bytes: Buffer,
+  start = 0,
+  end = bytes.length,
+  keep?: (event: PlainEvent, bytes: number) => void
+): Ledger.Record | string => {
+  const problem = lineProblem(bytes, start, end)
   if (problem !== undefined) return problem
-  if (isDeepText(bytes, 0, bytes.length)) return tooDeep
-  const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8"))
+  if (isDeepText(bytes, start, end)) return tooDeep
+  const text = bytes.toString("utf8", start, end)
+  const plain = end - start <= plainBytes ? parsePlainLine(text, crcLength) : undefined
+  const record = plain === undefined ? undefined : toRecord(plain)
+  if (record !== undefined) {
+    const deep = deepProblem(record, end - start)
+    if (deep === undefined) keep?.(plain!, end - start)
+    return deep ?? record
+  }
+  const json = parseJson(text)
   if (json === undefined) return "it is no JSON"
   if (!isPosition(json.position)) return "it has no position"
-  return recordProblem(json, bytes.length) ?? json as unknown as Ledger.Record
+  return recordProblem(json, end - start) ?? json as unknown as Ledger.Record
 }
 
 // commits --------------------------------------------------------------------------------------------------------------

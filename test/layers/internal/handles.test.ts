@@ -95,3 +95,22 @@ it.effect("what is being opened when all are closed is closed after its use", ()
     assert.isTrue(yield* Fiber.join(fiber))
     assert.deepStrictEqual([...open], [])
   }))
+
+it.effect("what is open is seen at once, and has been used then", () =>
+  Effect.gen(function*() {
+    const { close, handles, open } = yield* setup(2)
+    assert.isUndefined(handles.peek(1))
+    for (const key of [1, 2]) yield* handles.use(key, () => Effect.void)
+    assert.strictEqual(handles.peek(1), 1)
+    yield* handles.use(3, () => Effect.void)
+    assert.deepStrictEqual([...open], [1, 3])
+    assert.strictEqual(handles.peek(3), 3)
+    assert.strictEqual(handles.peek(1), 1)
+    yield* handles.use(4, () => Effect.void)
+    assert.deepStrictEqual([...open], [1, 4])
+    assert.isUndefined(handles.peek(3))
+    yield* handles.drop(1)
+    assert.isUndefined(handles.peek(1))
+    yield* close
+    assert.isUndefined(handles.peek(4))
+  }))

@@ -11,8 +11,8 @@ export const patches: Patches = {
 
   "fuzz-no-checksum": {
     file: format,
-    find: "return told === `,\"crc\":\"${sum}\"}` ? undefined : \"the checksum does not fit\"",
-    replace: "return told === sum ? undefined : undefined"
+    find: "return toldSum(bytes, end - crcLength) === sum ? undefined : \"the checksum does not fit\"",
+    replace: "return toldSum(bytes, end - crcLength) === sum ? undefined : undefined"
   },
   "fuzz-no-chain": {
     file: format,
@@ -63,7 +63,7 @@ export const patches: Patches = {
   },
   "fuzz-answers-not-compared": {
     file: "src/layers/internal/History.ts",
-    find: "if (Query.matches(query, { type, tags })) events.push(",
+    find: "if (Query.matches(query, record)) events.push(",
     replace: "events.push("
   },
   "fuzz-snapshot-without-checksum": {
