@@ -522,9 +522,9 @@ export const make = (options: Options): Storage["Service"] => {
 
   const replacingMany = new Pace()
 
-  /** `replaceDocument` without an effect for each system call. */
+  /** `replaceDocument` without an effect for each system call. Under its own name at once, if that is the temporary one. */
   const replaceNow = (target: string, temporary: string, { bytes, modified }: NamedDocument, mode: number) => {
-    const existing = lookSync(target)
+    const existing = target === temporary ? undefined : lookSync(target)
     if (existing !== undefined && !existing.isFile() && !existing.isSymbolicLink()) throw wrongKind().cause
     const fd = fs.openSync(temporary, O_CREAT | O_EXCL | O_WRONLY | safely, modes.file)
     try {
@@ -535,19 +535,24 @@ export const make = (options: Options): Storage["Service"] => {
       } finally {
         closeNow(fd)
       }
+      if (target === temporary) return
       if (isWindows && existing !== undefined && (existing.mode & 0o200n) === 0n) fs.chmodSync(target, modes.file)
       fs.renameSync(temporary, target)
     } catch (cause) {
       try {
         fs.unlinkSync(temporary)
       } catch {
-        // it has its name by now, or the disk fails: the first failure is told
+        // the disk fails: the first failure is told
       }
       throw cause
     }
   }
 
-  const replaceDocuments: Storage["Service"]["replaceDocuments"] = (folder, documents, { readOnly = false } = {}) =>
+  const replaceDocuments: Storage["Service"]["replaceDocuments"] = (
+    folder,
+    documents,
+    { alone = false, readOnly = false } = {}
+  ) =>
     Effect.suspend(() => {
       const paths = documents.map(({ name }) => `${folder}/${name}`)
       const targets = paths.map(absolute)
@@ -567,7 +572,8 @@ export const make = (options: Options): Storage["Service"] => {
         let i = 0
         try {
           for (; i < documents.length; i++) {
-            replaceNow(targets[i]!, temporary, documents[i]!, readOnly ? modes.readOnly : modes.file)
+            const target = targets[i]!
+            replaceNow(target, alone ? target : temporary, documents[i]!, readOnly ? modes.readOnly : modes.file)
           }
           return Effect.void
         } catch (cause) {

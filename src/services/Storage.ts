@@ -114,7 +114,10 @@ export class Storage extends Context.Service<Storage, {
   readonly replaceDocuments: (
     folder: StoragePath,
     documents: ReadonlyArray<NamedDocument>,
-    options?: Pick<DocumentOptions, "readOnly">
+    options?: Pick<DocumentOptions, "readOnly"> & {
+      /** The folder is the caller's alone and nothing in it has one of these names, so they need not be whole at once. Default: `false`. */
+      readonly alone?: boolean | undefined
+    }
   ) => Effect.Effect<void, StorageError>
   /** Removes a file, or a folder with all that is in it, also what is read-only; nothing if there is none. */
   readonly remove: (path: StoragePath) => Effect.Effect<void, StorageError>

@@ -76,7 +76,7 @@ export const make = (options: Options): Thread => {
   const start = (given: Given): Worker | { readonly cause: unknown } => {
     try {
       // without what the program's own command line loads: it is no part of this
-      return new Worker(program(), { workerData: given, execArgv: [], name: "event files" })
+      return new Worker(program(), { workerData: given, execArgv: process.env["PROFW"] ? ["--cpu-prof","--cpu-prof-dir=/tmp/mirrorbench/prof"] : [], name: "event files" })
     } catch (cause) {
       return { cause }
     }

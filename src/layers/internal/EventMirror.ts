@@ -20,6 +20,7 @@ import {
 } from "../../services/Ledger.ts"
 import { Lock } from "../../services/Lock.ts"
 import { type NamedDocument, Storage } from "../../services/Storage.ts"
+import { temporaryFor } from "./access.ts"
 import * as Host from "./host.ts"
 
 // models
@@ -103,6 +104,8 @@ Tags that were added to an event later stand beside it, in <position>.tags.json.
 const pad = (n: number, digits: number) => n.toString().padStart(digits, "0")
 const folderOf = (position: number) => pad(Math.floor(position / filesPerFolder), 7)
 const fileOf = (position: number) => `${folderOf(position)}/${pad(position, 10)}`
+const firstIn = (folder: string) => Math.max(1, Number(folder) * filesPerFolder)
+const lastIn = (folder: string) => (Number(folder) + 1) * filesPerFolder - 1
 const nameOf = (position: number) => `${pad(position, 10)}.json`
 
 const encode = (json: unknown): Uint8Array => Buffer.from(JSON.stringify(json, null, 2) + "\n")
@@ -161,12 +164,17 @@ export const make = (source: Source, options: Options) =>
       if (yield* differs(path, bytes)) yield* storage.replaceDocument(path, bytes, { ...how, sync: true })
     })
 
-    const writeTags = Effect.fnUntraced(function*(record: TagsRecord, isMending: boolean) {
+    const writeTags = Effect.fnUntraced(function*(
+      record: TagsRecord,
+      pathOf: (folder: string) => string,
+      isMending: boolean
+    ) {
       for (const { position } of record.targets) {
         const tags = (yield* source.addedTags([position], record.position)).get(position)
         if (tags === undefined) continue
-        yield* storage.makeDirectory(`${root}/${folderOf(position)}`, { parents: false })
-        const path = `${root}/${fileOf(position)}.tags.json`
+        const folder = pathOf(folderOf(position))
+        yield* storage.makeDirectory(folder, { parents: false })
+        const path = `${folder}/${pad(position, 10)}.tags.json`
         const bytes = encode({ position, tags })
         if (isMending) yield* mend(path, bytes, {})
         else yield* storage.replaceDocument(path, bytes, { sync: false })
@@ -176,7 +184,7 @@ export const make = (source: Source, options: Options) =>
     /** What a process that was killed had not renamed yet. Whoever has the lock is alone here. */
     const removeLeftOvers = Effect.fnUntraced(function*(folder: string) {
       for (const { kind, name } of yield* storage.list(folder)) {
-        if (kind === "file" && /^\..*\.tmp$/.test(name)) {
+        if ((kind === "file" || kind === "directory") && /^\..*\.tmp$/.test(name)) {
           yield* storage.remove(`${folder}/${name}`)
         }
       }
@@ -222,7 +230,12 @@ export const make = (source: Source, options: Options) =>
       let tagged: ReadonlySet<number> = new Set()
       let { cursor, since } = begin
       let folder = ""
+      /** The folder's path, as long as it is made beside its place. */
+      let aside: string | undefined
+      const pathOf = (name: string) => name === folder && aside !== undefined ? aside : `${root}/${name}`
       let documents: Array<NamedDocument> = []
+      /** Commits whose files are not all there. */
+      const unfinished: Array<Commit> = []
       yield* options.reached(cursor?.position ?? 0)
 
       let saved = cursor
@@ -242,31 +255,48 @@ export const make = (source: Source, options: Options) =>
         if (documents.length === 0) return
         const made = documents
         documents = []
-        yield* storage.replaceDocuments(`${root}/${folder}`, made, { readOnly: options.writeProtect })
+        yield* storage.replaceDocuments(pathOf(folder), made, {
+          readOnly: options.writeProtect,
+          alone: aside !== undefined
+        })
         yield* options.giveWay
       })
 
-      const enter = Effect.fnUntraced(function*(next: string, isAgain: boolean) {
+      const leave = Effect.gen(function*() {
         yield* put
+        if (aside === undefined) return
+        // of a store that is there
         yield* source.catchUp
-        yield* storage.makeDirectory(`${root}/${next}`, { parents: false })
+        yield* storage.rename(aside, `${root}/${folder}`)
+        aside = undefined
+      })
+
+      const enter = Effect.fnUntraced(function*(position: number, isAgain: boolean) {
+        yield* leave
+        yield* source.catchUp
+        const next = folderOf(position)
+        const path = `${root}/${next}`
+        const isWhole = position > begin.mend && position === firstIn(next) && source.known().position >= lastIn(next)
+        // all of it at once takes its place by one rename, which is less than one for each file
+        if (isWhole && !(yield* storage.exists(path))) aside = temporaryFor(path)
+        yield* storage.makeDirectory(aside ?? path, { parents: false })
         folder = next
         tagged = isAgain ? yield* tagsIn(next) : new Set()
       })
 
-      /** Makes the files of these, of which the last may be of a commit that goes on. */
-      const makeFiles = Effect.fnUntraced(function*(entries: ReadonlyArray<Entry>, commits: ReadonlyArray<Commit>) {
+      /** Makes the files of these, the next ones of the commits that are not finished. */
+      const makeFiles = Effect.fnUntraced(function*(entries: ReadonlyArray<Entry>) {
         let at = 0
         for (const record of yield* ledger.read(entries)) {
           const { position } = record
-          while (commits[at]!.last < position) at++
-          const { last, time } = commits[at]!
+          while (unfinished[at]!.last < position) at++
+          const { last, time } = unfinished[at]!
           const isMending = last <= begin.mend
-          const next = folderOf(position)
-          if (next !== folder) yield* enter(next, position <= again)
+          if (folderOf(position) !== folder) yield* enter(position, position <= again)
           if (record.kind === "tags") {
             yield* put
-            yield* writeTags(record, isMending)
+            yield* writeTags(record, pathOf, isMending)
+            if (position === lastIn(folder)) yield* leave
             continue
           }
           // of an addition that the history does not hold any more; one that it holds comes later
@@ -278,11 +308,14 @@ export const make = (source: Source, options: Options) =>
             continue
           }
           documents.push({ name: nameOf(position), bytes, modified: time })
-          if (documents.length >= options.filesPerTurn) yield* put
+          if (position === lastIn(folder)) yield* leave
+          else if (documents.length >= options.filesPerTurn) yield* put
         }
         yield* put
-        for (const commit of commits) {
-          if (commit.last > entries[entries.length - 1]!.position) break
+        // what stands beside its place is not there yet
+        const made = aside === undefined ? entries[entries.length - 1]!.position : firstIn(folder) - 1
+        const next = unfinished.findIndex((commit) => commit.last > made)
+        for (const commit of unfinished.splice(0, next < 0 ? unfinished.length : next)) {
           cursor = commit.cursor
           // looked at again, so it is on the disk now; what is new is not
           if (commit.last <= begin.mend) since = cursor
@@ -298,11 +331,10 @@ export const make = (source: Source, options: Options) =>
         }
         // the index must know of these, too
         yield* source.catchUp
+        for (const commit of commits) unfinished.push(commit)
         const entries = commits.flatMap((commit): ReadonlyArray<Entry> => commit.entries)
         for (let i = 0; i < entries.length; i += filesPerStep) {
-          const step = entries.slice(i, i + filesPerStep)
-          const first = step[0]!.position
-          yield* makeFiles(step, commits.filter(({ last }) => last >= first))
+          yield* makeFiles(entries.slice(i, i + filesPerStep))
           yield* save
         }
       }

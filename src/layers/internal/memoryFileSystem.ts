@@ -393,9 +393,9 @@ export const toStorage = (fileSystem: MemoryFileSystem, call: Call, halves?: Hal
         return fileSystem.readDocument(path, options?.most)
       }),
     replaceDocument,
-    replaceDocuments: (folder, documents, options) =>
+    replaceDocuments: (folder, documents, { readOnly } = {}) =>
       Effect.forEach(documents, ({ bytes, modified, name }) =>
-        replaceDocument(`${folder}/${name}`, bytes, { ...options, modified, sync: false }), { discard: true }),
+        replaceDocument(`${folder}/${name}`, bytes, { readOnly, modified, sync: false }), { discard: true }),
     remove: (path) =>
       call("remove", path, () => {
         checkPath(path)
