@@ -15,7 +15,7 @@ import { Index } from "../services/Index.ts"
 import { type Commit, Ledger } from "../services/Ledger.ts"
 import type { Storage } from "../services/Storage.ts"
 import * as IndexLive from "./IndexLive.ts"
-import { type Given, newsAt, type Order, sleepsAt, type Told } from "./internal/EventFilesThread.ts"
+import { type Given, newsAt, type Order, sleepsAt, thousandsAt, type Told } from "./internal/EventFilesThread.ts"
 import * as EventMirror from "./internal/EventMirror.ts"
 import { elapsed, inRealTime } from "./internal/realTime.ts"
 import * as LedgerLive from "./LedgerLive.ts"
@@ -28,10 +28,10 @@ import * as StorageNode from "./StorageNode.ts"
 const filesPerTurn = 32
 /** With no appends for so long, in milliseconds, nobody is given way to. */
 const quiet = 5
-/** Beside appends, it pauses for so many times as long as it worked. */
-const pausesBesideAppends = 3
+/** Beside appends it pauses for so many times as long as it worked: the files' names go through the same journal as the appends' syncs. */
+const pausesBesideAppends = 9
 /** In milliseconds. */
-const longestPause = 50
+const longestPause = 100
 /** With nothing to do for so long, in milliseconds, the thread ends. */
 const idleTime = 10_000
 /** From one word about its progress to the next, in milliseconds. */
@@ -46,26 +46,26 @@ const tell = (told: Told) => port.postMessage(told)
 // the history
 
 /**
- * The history for one who walks along it: what `catchUp` takes from the ledger goes to the walk, once that has come to the point where
- * it begins, so that no line is looked for twice. An index is opened when it turns out that tags were added.
+ * The history for one who walks along it: of what is new no more is taken from the ledger than the walk needs next, so that no line is
+ * read twice, and a walk that is far behind does not follow who appends. An index is opened when it turns out that tags were added.
  */
 const makeSource = Effect.gen(function*() {
   const ledger = yield* Ledger
   const scope = yield* Effect.scope
   const context = yield* Effect.context<Storage>()
   let known = yield* ledger.cursor
-  /** What the walk has not seen yet; `undefined` as long as it goes along what was known before. */
-  let fresh: Array<Commit> | undefined
+  let isWalking = false
+  /** What comes next on the walk; `undefined` as long as it goes along what was known when it began. */
+  let next: ReadonlyArray<Commit> | undefined
   let index: Index["Service"] | undefined
 
   const catchUp: EventMirror.Source["catchUp"] = Effect.gen(function*() {
-    // no more than a few megabytes wait for the walk
-    while ((yield* ledger.isBehind) && (fresh === undefined || fresh.length === 0)) {
+    while ((yield* ledger.isBehind) && (!isWalking || next?.length === 0)) {
       const commits = yield* ledger.refresh
       if (commits.length === 0) return
       known = commits[commits.length - 1]!.cursor
       if (index !== undefined) yield* index.add(commits)
-      if (fresh !== undefined) fresh = [...commits]
+      if (isWalking) next = commits
     }
   })
 
@@ -80,15 +80,21 @@ const makeSource = Effect.gen(function*() {
   const source: EventMirror.Source = {
     known: () => known,
     catchUp,
+    isThere: (position) => position <= known.position || position < 1000 * Atomics.load(given.signals, thousandsAt),
     scan: (from) =>
       Effect.gen(function*() {
         const scan = yield* ledger.scan(from)
-        fresh = undefined
-        yield* Effect.addFinalizer(() => Effect.sync(() => fresh = undefined))
+        isWalking = true
+        yield* Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            isWalking = false
+            next = undefined
+          })
+        )
         return {
           next: Effect.gen(function*() {
-            const commits = fresh ?? (yield* scan.next)
-            if (commits.length === 0 || fresh !== undefined) fresh = []
+            const commits = next ?? (yield* scan.next)
+            if (commits.length === 0 || next !== undefined) next = []
             return commits
           })
         }

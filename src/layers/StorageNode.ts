@@ -582,7 +582,8 @@ export const make = (options: Options): Storage["Service"] => {
           replacingMany.took((performance.now() - start) / Math.min(documents.length, i + 1))
         }
       })
-      return call("replaceDocument", paths[0]!, () => insideFolder(folder, replace))
+      return call("replaceDocument", paths[0]!, () =>
+        insideFolder(folder, replace))
     })
 
   /** Makes the root folder, and those above it. */

@@ -71,12 +71,13 @@ export const make = (
     const reach = (position: number) =>
       Effect.suspend(() => {
         reached = position
-        for (const waiter of waiters) {
-          if (waiter.position > position) continue
-          waiters.delete(waiter)
-          Deferred.doneUnsafe(waiter.deferred, Effect.void)
-        }
-        return updateLag
+        return Effect.map(updateLag, () => {
+          for (const waiter of waiters) {
+            if (waiter.position > position) continue
+            waiters.delete(waiter)
+            Deferred.doneUnsafe(waiter.deferred, Effect.void)
+          }
+        })
       })
 
     /** Why none can be made for the time being. */
@@ -109,11 +110,12 @@ export const make = (
 
     const wake = () => {
       news.openUnsafe()
-      thread?.wake()
+      thread?.wake(history.known().position)
     }
 
     const mirror = yield* EventMirror.make({
       known: history.known,
+      isThere: (position) => position <= history.known().position,
       catchUp: history.catchUp,
       scan: ledger.scan,
       addedTags: index.addedTags
@@ -202,8 +204,7 @@ export const make = (
           const waiter = { position, deferred: Deferred.makeUnsafe<void, EventStore.EventStoreError>() }
           waiters.add(waiter)
           wake()
-          return Effect.onInterrupt(Deferred.await(waiter.deferred), () =>
-            Effect.sync(() => waiters.delete(waiter)))
+          return Effect.onInterrupt(Deferred.await(waiter.deferred), () => Effect.sync(() => waiters.delete(waiter)))
         })
     }
   })

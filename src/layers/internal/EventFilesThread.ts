@@ -24,12 +24,13 @@ export interface Options {
 
 /** What the thread is given. */
 export interface Given extends Options {
-  /** Shared: how often there was news (it may begin again at any number), and whether the thread sleeps. */
+  /** Shared: how often there was news, whether the thread sleeps, and how many thousands of positions are taken. */
   readonly signals: Int32Array<SharedArrayBuffer>
 }
 
 export const newsAt = 0
 export const sleepsAt = 1
+export const thousandsAt = 2
 
 /** What the thread tells. */
 export type Told =
@@ -50,8 +51,8 @@ export type End =
   | { readonly _tag: "Died"; readonly hasBegun: boolean; readonly cause: unknown }
 
 export interface Thread {
-  /** Says that there is something new, or that somebody waits. Costs next to nothing. */
-  readonly wake: () => void
+  /** Says that there is something new up to a position, or that somebody waits. Costs next to nothing. */
+  readonly wake: (position: number) => void
   /** Starts the thread, until it ends. Interrupted, it ends it. */
   readonly run: (listener: {
     readonly reached: (position: number) => Effect.Effect<void>
@@ -69,22 +70,25 @@ const program = () =>
   new URL(/\.ts(\?|$)/.test(import.meta.url) ? "../EventFilesWorker.ts" : "../EventFilesWorker.js", import.meta.url)
 
 export const make = (options: Options): Thread => {
-  const signals = new Int32Array(new SharedArrayBuffer(8))
+  const signals = new Int32Array(new SharedArrayBuffer(12))
   let worker: Worker | undefined
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
   const tell = (order: Order) => worker?.postMessage(order)
 
   const start = (given: Given): Worker | { readonly cause: unknown } => {
     try {
       // without what the program's own command line loads: it is no part of this
-      return new Worker(program(), { workerData: given, execArgv: process.env["PROFW"] ? ["--cpu-prof","--cpu-prof-dir=/tmp/mirrorbench/prof"] : [], name: "event files" })
+      return new Worker(program(), { workerData: given, execArgv: [], name: "event files" })
     } catch (cause) {
       return { cause }
     }
   }
 
   return {
-    wake: () => {
+    wake: (position) => {
       if (worker === undefined) return
+      // the position before the first is counted
+      Atomics.store(signals, thousandsAt, Math.floor((position + 1) / 1000))
       Atomics.add(signals, newsAt, 1)
       if (Atomics.exchange(signals, sleepsAt, 0) === 1) tell("wake")
     },

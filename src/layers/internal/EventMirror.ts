@@ -29,6 +29,8 @@ import * as Host from "./host.ts"
 export interface Source {
   /** The last commit that is known. */
   readonly known: () => Cursor
+  /** Whether the history certainly goes on up to a position. */
+  readonly isThere: (position: number) => boolean
   /** Learns what is new. Tags that were added up to what is known then are known as well. */
   readonly catchUp: Effect.Effect<void, LedgerError>
   /** The commits behind a cursor, up to what is known. */
@@ -276,7 +278,7 @@ export const make = (source: Source, options: Options) =>
         yield* source.catchUp
         const next = folderOf(position)
         const path = `${root}/${next}`
-        const isWhole = position > begin.mend && position === firstIn(next) && source.known().position >= lastIn(next)
+        const isWhole = position > begin.mend && position === firstIn(next) && source.isThere(lastIn(next))
         // all of it at once takes its place by one rename, which is less than one for each file
         if (isWhole && !(yield* storage.exists(path))) aside = temporaryFor(path)
         yield* storage.makeDirectory(aside ?? path, { parents: false })

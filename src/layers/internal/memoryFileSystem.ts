@@ -394,8 +394,11 @@ export const toStorage = (fileSystem: MemoryFileSystem, call: Call, halves?: Hal
       }),
     replaceDocument,
     replaceDocuments: (folder, documents, { readOnly } = {}) =>
-      Effect.forEach(documents, ({ bytes, modified, name }) =>
-        replaceDocument(`${folder}/${name}`, bytes, { readOnly, modified, sync: false }), { discard: true }),
+      Effect.forEach(
+        documents,
+        ({ bytes, modified, name }) => replaceDocument(`${folder}/${name}`, bytes, { readOnly, modified, sync: false }),
+        { discard: true }
+      ),
     remove: (path) =>
       call("remove", path, () => {
         checkPath(path)
