@@ -17,6 +17,7 @@ import { dirname, resolve } from "node:path"
 import {
   type Entry,
   type File,
+  type NamedDocument,
   Storage,
   StorageError,
   type StoragePath,
@@ -200,6 +201,18 @@ const writeAllAsync = (fd: number, bytes: Uint8Array, offset: number, done: Done
   go(0)
 }
 
+/** Never fails: what was written and matters was synced before, and there is nothing to do about it. */
+const closeNow = (fd: number): void => {
+  try {
+    fs.closeSync(fd)
+  } catch {
+    // see above
+  }
+}
+
+/** Seconds as a double are exact to a quarter of a microsecond, cut off: so that it never shows as a millisecond less. */
+const secondsOf = (milliseconds: number): number => (milliseconds + 0.0005) / 1000
+
 const isNothing = (cause: unknown): boolean => codeOf(cause) === "ENOENT" || codeOf(cause) === "ENOTDIR"
 
 const lookSync = (path: string): fs.BigIntStats | undefined => {
@@ -341,15 +354,7 @@ export const make = (options: Options): Storage["Service"] => {
   /** As `inside`, with the folder itself. */
   const insideFolder = <A>(path: StoragePath, body: Step<A>): Step<A> => path === "" ? body : inside(`${path}/`, body)
 
-  /** Never fails: what was written and matters was synced before, and there is nothing to do about it. */
-  const close = (fd: number): Effect.Effect<void> =>
-    Effect.sync(() => {
-      try {
-        fs.closeSync(fd)
-      } catch {
-        // see above
-      }
-    })
+  const close = (fd: number): Effect.Effect<void> => Effect.sync(() => closeNow(fd))
 
   /** One call of the service: not interrupted on its way, and failing as the service does. */
   const call = <A, R>(
@@ -564,8 +569,7 @@ export const make = (options: Options): Storage["Service"] => {
     call("replaceDocument", path, () => {
       const target = absolute(path)
       const temporary = temporaryFor(target)
-      // Seconds as a double are exact to a quarter of a microsecond, cut off: so that it never shows as a millisecond less.
-      const seconds = ((modified ?? 0) + 0.0005) / 1000
+      const seconds = secondsOf(modified ?? 0)
       const fill = (fd: number): Step<void> =>
         Effect.gen(function*() {
           yield* write(fd, 0, bytes)
@@ -596,6 +600,72 @@ export const make = (options: Options): Storage["Service"] => {
         if (durable) yield* syncFolder(folderOf(target))
       })
       return inside(path, replace)
+    })
+
+  const replacingMany = new Pace()
+
+  /** `replaceDocument` without an effect for each system call. Under its own name at once, if that is the temporary one. */
+  const replaceNow = (target: string, temporary: string, { bytes, modified }: NamedDocument, mode: number) => {
+    const existing = target === temporary ? undefined : lookSync(target)
+    if (existing !== undefined && !existing.isFile() && !existing.isSymbolicLink()) throw wrongKind().cause
+    const fd = fs.openSync(temporary, O_CREAT | O_EXCL | O_WRONLY | safely, modes.file)
+    try {
+      try {
+        writeAll(fd, bytes, 0)
+        if (modified !== undefined) fs.futimesSync(fd, secondsOf(modified), secondsOf(modified))
+        if (mode !== modes.file || forGroup) fs.fchmodSync(fd, mode)
+      } finally {
+        closeNow(fd)
+      }
+      if (target === temporary) return
+      if (isWindows && existing !== undefined && (existing.mode & 0o200n) === 0n) fs.chmodSync(target, modes.file)
+      fs.renameSync(temporary, target)
+    } catch (cause) {
+      try {
+        fs.unlinkSync(temporary)
+      } catch {
+        // the disk fails: the first failure is told
+      }
+      throw cause
+    }
+  }
+
+  const replaceDocuments: Storage["Service"]["replaceDocuments"] = (
+    folder,
+    documents,
+    { alone = false, readOnly = false } = {}
+  ) =>
+    Effect.suspend(() => {
+      const paths = documents.map(({ name }) => `${folder}/${name}`)
+      const targets = paths.map(absolute)
+      const [first] = targets
+      if (first === undefined) return Effect.void
+      const isLarge = documents.some(({ bytes }) => bytes.length > large)
+      const blocking = options.calls === "synchronous" ||
+        (options.calls !== "asynchronous" && !isLarge && replacingMany.isSynchronous())
+      if (!blocking) {
+        return Effect.forEach(documents, ({ bytes, modified }, i) =>
+          replaceDocument(paths[i]!, bytes, { modified, readOnly, sync: false }), { discard: true })
+      }
+      // each has its own name before the next one is made
+      const temporary = temporaryFor(first)
+      const replace = Effect.suspend(() => {
+        const start = performance.now()
+        let i = 0
+        try {
+          for (; i < documents.length; i++) {
+            const target = targets[i]!
+            replaceNow(target, alone ? target : temporary, documents[i]!, readOnly ? modes.readOnly : modes.file)
+          }
+          return Effect.void
+        } catch (cause) {
+          return Effect.fail(new Failure(cause, paths[i]))
+        } finally {
+          replacingMany.took((performance.now() - start) / Math.min(documents.length, i + 1))
+        }
+      })
+      return call("replaceDocument", paths[0]!, () =>
+        insideFolder(folder, replace))
     })
 
   /** Makes the root folder, and those above it. */
@@ -771,6 +841,7 @@ export const make = (options: Options): Storage["Service"] => {
         )
       }),
     replaceDocument,
+    replaceDocuments,
     remove: (path) =>
       call("remove", path, () => {
         const target = absolute(path)

@@ -1,13 +1,10 @@
 /**
- * The readable copy of each event, one JSON file per event. It follows the ledger at its own speed and is never in an append's way.
- *
- * A file is a function of the event's confirmed ledger line alone and is made by one rename, so it does not matter who makes it, or
- * how often. One process at a time does, from a checkpoint on.
+ * The readable copy of each event, one JSON file per event. It follows the ledger at its own speed and is never in an append's way:
+ * where there is a thread for it, that one makes the files as soon as many are missing.
  */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
@@ -15,18 +12,12 @@ import * as Metrics from "../../internal/metrics.ts"
 import type { Position } from "../../Position.ts"
 import * as EventStore from "../../services/EventStore.ts"
 import { Index } from "../../services/Index.ts"
-import {
-  type Cursor,
-  type EventRecord,
-  Ledger,
-  type LedgerError,
-  type Place,
-  type Record
-} from "../../services/Ledger.ts"
-import { Lock } from "../../services/Lock.ts"
-import { Storage } from "../../services/Storage.ts"
+import { Ledger } from "../../services/Ledger.ts"
+import type { Lock } from "../../services/Lock.ts"
+import type { Storage } from "../../services/Storage.ts"
+import * as EventFilesThread from "./EventFilesThread.ts"
+import * as EventMirror from "./EventMirror.ts"
 import { type History, toStoreError } from "./History.ts"
-import * as Host from "./host.ts"
 import { inRealTime } from "./realTime.ts"
 
 // options
@@ -39,20 +30,16 @@ export interface Options {
   readonly isBusy: () => boolean
 }
 
-/** So many files are made before the checkpoint moves. */
-const filesPerStep = 256
-/** Files in one folder, since folders with very many names are slow to list. */
-const filesPerFolder = 1000
 /** So many files are made before other fibers get their turn. */
 const filesPerTurn = 16
 /** How long appends are given way to before some files are made all the same, in milliseconds. */
 const longestPause = 50
-/** How long a process waits before it asks again whether it may make files, in milliseconds. */
-const retryInterval = 250
 /** How long closing waits for files that are missing, in milliseconds. */
 const closingTime = 1000
-/** In bytes; what is longer is damaged. */
-const longestCheckpoint = 64 * 1024
+/** With more files missing than this a thread makes them. It takes about a tenth of a second to start one. */
+const manyMissing = 500
+/** So often a thread may end as it should not before it is done without. */
+const threadFailures = 3
 
 // models
 
@@ -63,50 +50,6 @@ export interface EventFiles {
   readonly wake: () => void
 }
 
-/** `events/checkpoint.json` */
-interface Checkpoint {
-  readonly store: string
-  /** The last position that has its file, and where its commit ends. */
-  readonly cursor: Cursor
-  /** The machine's start during which the last files were made; empty where that cannot be told. */
-  readonly boot: string
-  /** Where those begin, of which it is not known that the disk has them; `null`: at the beginning. */
-  readonly since: Cursor | null
-}
-
-const isCursor = (u: unknown): u is Cursor => {
-  if (typeof u !== "object" || u === null) return false
-  const { end, hash, position, segment } = u as Partial<Cursor>
-  return [end, position, segment].every((n) => Number.isSafeInteger(n)) && typeof hash === "string"
-}
-
-/** The checkpoint, or `undefined` if it is damaged: then all files are made again. */
-const parse = (bytes: Uint8Array): Checkpoint | undefined => {
-  try {
-    const found = JSON.parse(Buffer.from(bytes).toString("utf8")) as Partial<Checkpoint> | null
-    const { boot, cursor, since, store } = found ?? {}
-    if (typeof store !== "string" || typeof boot !== "string" || !isCursor(cursor)) return undefined
-    return since === null || isCursor(since) ? { store, boot, cursor, since } : undefined
-  } catch {
-    return undefined
-  }
-}
-
-const readme = `One file per event, for reading: open them, search them, look at their dates.
-
-They are copies. The record of events is ../ledger, and what is changed or removed here changes nothing there.
-Tags that were added to an event later stand beside it, in <position>.tags.json.
-`
-
-const pad = (n: number, digits: number) => n.toString().padStart(digits, "0")
-const folderOf = (position: number) => pad(Math.floor(position / filesPerFolder), 7)
-const fileOf = (position: number) => `${folderOf(position)}/${pad(position, 10)}`
-
-const encode = (json: unknown): Uint8Array => Buffer.from(JSON.stringify(json, null, 2) + "\n")
-
-const eventJson = ({ data, metadata, position, tags, type, version }: EventRecord) =>
-  encode({ position, type, version, tags, metadata, data })
-
 // constructors
 
 export const make = (
@@ -116,11 +59,7 @@ export const make = (
   Effect.gen(function*() {
     const ledger = yield* Ledger
     const index = yield* Index
-    const lock = yield* Lock
-    const storage = yield* Storage
-    const root = `${options.store}/events`
-    const checkpoint = `${root}/checkpoint.json`
-    const { boot } = Host.thisProcess
+    const place = yield* EventFilesThread.Place
 
     const news = Latch.makeUnsafe(true)
     const waiters = new Set<
@@ -128,17 +67,32 @@ export const make = (
     >()
     let reached = 0
 
-    const reach = (position: number) => {
-      reached = position
-      for (const waiter of waiters) {
-        if (waiter.position > position) continue
-        waiters.delete(waiter)
-        Deferred.doneUnsafe(waiter.deferred, Effect.void)
-      }
-    }
+    const updateLag = Effect.suspend(() => Metric.update(Metrics.mirrorLag, history.known().position - reached))
+    const reach = (position: number) =>
+      Effect.suspend(() => {
+        reached = position
+        return Effect.map(updateLag, () => {
+          for (const waiter of waiters) {
+            if (waiter.position > position) continue
+            waiters.delete(waiter)
+            Deferred.doneUnsafe(waiter.deferred, Effect.void)
+          }
+        })
+      })
 
     /** Why none can be made for the time being. */
-    let failure: LedgerError | undefined
+    let failure: string | undefined
+    /** Told once. */
+    const fail = (problem: string | undefined) =>
+      Effect.suspend(() => {
+        const isNew = problem !== undefined && problem !== failure
+        failure = problem
+        if (problem === undefined) return Effect.void
+        return Effect.andThen(
+          isNew ? Effect.logWarning(`event files are not written for the time being: ${problem}`) : Effect.void,
+          updateLag
+        )
+      })
     let ended: EventStore.EventStoreError | undefined
     const failAll = (reason: EventStore.EventStoreError["reason"]) => {
       ended = new EventStore.EventStoreError({ reason })
@@ -146,217 +100,57 @@ export const make = (
       waiters.clear()
     }
 
-    /** The checkpoint, if it is one of this very history. */
-    const readCheckpoint = Effect.gen(function*() {
-      const bytes = yield* storage.readDocument(checkpoint, { most: longestCheckpoint })
-      if (bytes === undefined) return undefined
-      const found = parse(bytes)
-      if (found?.store !== ledger.storeId) return undefined
-      return (yield* ledger.holds(found.cursor)) ? found : undefined
+    const thread = place === undefined ? undefined : EventFilesThread.make({
+      ...place,
+      store: options.store,
+      writeProtect: options.writeProtect
     })
+    let isThreadUsable = thread !== undefined
+    let failures = 0
 
-    /**
-     * Where to go on. Files are not synced as they are made, so after another start of the machine, which may have been after a power
-     * loss, those made since the start before are looked at again, up to `mend`.
-     */
-    const whereToBegin = Effect.gen(function*() {
-      const found = yield* readCheckpoint
-      if (found === undefined) return { cursor: undefined, since: null, mend: 0 }
-      const { cursor, since } = found
-      if (boot !== "" && found.boot === boot) return { cursor, since, mend: 0 }
-      const from = since !== null && (yield* ledger.holds(since)) ? since : undefined
-      return { cursor: from, since: from ?? null, mend: cursor.position }
-    })
+    const wake = () => {
+      news.openUnsafe()
+      thread?.wake(history.known().position)
+    }
 
-    /** Whether what a power loss left is what it should be; if not, it is made to last this time. */
-    const differs = (path: string, bytes: Uint8Array) =>
-      storage.readDocument(path, { most: bytes.length + 1 }).pipe(
-        Effect.map((found) => found === undefined || Buffer.compare(found, bytes) !== 0),
-        // replaced by the file, and not followed
-        Effect.catchIf((error) => error.reason === "SymbolicLink", () => Effect.succeed(true))
-      )
-
-    const put = Effect.fnUntraced(function*(
-      path: string,
-      bytes: Uint8Array,
-      how: { readonly isMending: boolean; readonly modified?: number; readonly readOnly?: boolean }
-    ) {
-      const { isMending, ...more } = how
-      if (isMending && !(yield* differs(path, bytes))) {
-        return
-      }
-      yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })
-    })
-
-    /** `tagged`: beside which events there are files of tags of before, whatever they hold. */
-    const write = Effect.fnUntraced(function*(
-      record: Record,
-      modified: number,
-      isMending: boolean,
-      tagged: ReadonlySet<number>
-    ) {
-      if (record.kind === "event") {
-        const path = `${root}/${fileOf(record.position)}.json`
-        // of an addition that the history does not hold any more; one that it holds comes later
-        if (tagged.has(record.position)) yield* storage.remove(`${root}/${fileOf(record.position)}.tags.json`)
-        return yield* put(path, eventJson(record), { isMending, modified, readOnly: options.writeProtect })
-      }
-      for (const { position } of record.targets) {
-        const tags = (yield* index.addedTags([position], record.position)).get(position)
-        if (tags === undefined) {
-          continue
-        }
-        yield* storage.makeDirectory(`${root}/${folderOf(position)}`, { parents: false })
-        yield* put(`${root}/${fileOf(position)}.tags.json`, encode({ position, tags }), { isMending })
-      }
-    })
-
-    /** What a process that was killed had not renamed yet. Whoever has the lock is alone here. */
-    const removeLeftOvers = Effect.fnUntraced(function*(folder: string) {
-      for (const { kind, name } of yield* storage.list(folder)) {
-        if (kind === "file" && /^\..*\.tmp$/.test(name)) {
-          yield* storage.remove(`${folder}/${name}`)
-        }
-      }
-    })
-
-    /**
-     * Files of events that are none: without syncs a power loss can take the newest events and leave their files, and a store can be set
-     * back to an older copy. What has another name is somebody else's, and stays.
-     */
-    const removeBeyond = Effect.fnUntraced(function*(head: number) {
-      for (const { kind, name: folder } of yield* storage.list(root)) {
-        if (kind !== "directory" || !/^\d{7,}$/.test(folder) || (Number(folder) + 1) * filesPerFolder <= head) continue
-        for (const { kind, name } of yield* storage.list(`${root}/${folder}`)) {
-          const position = /^(\d{10,})\.(tags\.)?json$/.exec(name)?.[1]
-          if (kind !== "file" || position === undefined || Number(position) <= head) continue
-          if (folderOf(Number(position)) === folder) yield* storage.remove(`${root}/${folder}/${name}`)
-        }
-      }
-    })
-
-    /** The positions in a folder beside whose file there is one of tags. */
-    const tagsIn = (folder: string) =>
-      Effect.map(
-        storage.list(`${root}/${folder}`),
-        (entries) => new Set(entries.flatMap(({ name }) => name.endsWith(".tags.json") ? [parseInt(name, 10)] : []))
-      )
-
-    /** Makes the missing files, as long as there are any. */
-    const followLedger = Effect.gen(function*() {
-      // of a store that is there: one that was deleted is not revived
-      yield* storage.makeDirectory(root, { parents: false })
-      yield* lock.acquire(`${root}/mirror`, { timeout: 0 })
-      // another store may have taken the deleted one's name: this one's events have no place there
-      yield* history.catchUp
-      yield* storage.replaceDocument(`${root}/README.txt`, Buffer.from(readme), { sync: false })
-      const begin = yield* whereToBegin
-      yield* removeLeftOvers(root)
-      yield* removeLeftOvers(`${root}/${folderOf((begin.cursor?.position ?? 0) + 1)}`)
-      yield* removeBeyond(history.known().position)
-      const scan = yield* ledger.scan(begin.cursor)
-      const { mend } = begin
-      // up to there files may be there of before: all, if there is no checkpoint that fits
-      const again = begin.cursor === undefined ? history.known().position : mend
-      let tagged: ReadonlySet<number> = new Set()
-      let { since } = begin
-      let cursor = begin.cursor
-      let folder = ""
-      reach(cursor?.position ?? 0)
-      const save = Effect.suspend(() => {
-        if (cursor === undefined || cursor.position < mend) {
-          return Effect.void
-        }
-        failure = undefined
-        const text: Checkpoint = { store: ledger.storeId, cursor, boot, since }
-        const { position } = cursor
-        return Metric.update(Metrics.mirrorLag, history.known().position - position).pipe(
-          Effect.andThen(Effect.sync(() => reach(position))),
-          Effect.andThen(storage.replaceDocument(checkpoint, encode(text), { sync: false })),
-          // who closes as soon as the files are there would keep the next process from knowing so
-          Effect.uninterruptible
-        )
-      })
-      for (;;) {
-        const commits = yield* scan.next
-        if (commits.length === 0) {
+    const mirror = yield* EventMirror.make({
+      known: history.known,
+      isThere: (position) => position <= history.known().position,
+      catchUp: history.catchUp,
+      scan: ledger.scan,
+      addedTags: index.addedTags
+    }, {
+      store: options.store,
+      writeProtect: options.writeProtect,
+      filesPerTurn,
+      // Other fibers come first, above all those that append; but under appends that never end the files go on too, if slowly.
+      giveWay: Effect.gen(function*() {
+        yield* Effect.yieldNow
+        for (let waited = 0; options.isBusy() && waited < longestPause; waited += 5) yield* Effect.sleep(5)
+      }),
+      awaitNews: (position) =>
+        Effect.suspend(() => {
           news.closeUnsafe()
-          if (history.known().position > (cursor?.position ?? 0)) continue
-          yield* Effect.timeoutOption(news.await, retryInterval)
-          yield* history.catchUp
-          continue
-        }
-        // the index must know of these, too
-        yield* history.catchUp
-        let made = 0
-        for (const commit of commits) {
-          for (let i = 0; i < commit.entries.length; i += filesPerStep) {
-            const entries = commit.entries.slice(i, i + filesPerStep)
-            const records = yield* ledger.read(entries as ReadonlyArray<Place>)
-            for (const record of records) {
-              const next = folderOf(record.position)
-              if (next !== folder) {
-                yield* history.catchUp
-                yield* storage.makeDirectory(`${root}/${folder = next}`, { parents: false })
-                tagged = record.position <= again ? yield* tagsIn(folder) : new Set()
-              }
-              yield* write(record, commit.time, commit.last <= mend, tagged)
-              if (++made % filesPerTurn === 0) yield* giveWay
-            }
-          }
-          cursor = commit.cursor
-          // looked at again, so it is on the disk now; what is new is not
-          if (commit.last <= mend) since = cursor
-          if (made >= filesPerStep) {
-            yield* save
-            made = 0
-          }
-        }
-        yield* save
-      }
-    })
-
-    /** Other fibers come first, above all those that append; but under appends that never end the files go on too, if slowly. */
-    const giveWay = Effect.gen(function*() {
-      yield* Effect.yieldNow
-      for (let waited = 0; options.isBusy() && waited < longestPause; waited += 5) yield* Effect.sleep(5)
-    })
-
-    /** What another process reached, which makes the files at present. */
-    const watchOther = Effect.gen(function*() {
-      const found = yield* readCheckpoint
-      if (found !== undefined && found.cursor.position > reached) reach(found.cursor.position)
+          if (history.known().position > position) return Effect.void
+          return Effect.asVoid(Effect.timeoutOption(news.await, EventMirror.retryInterval))
+        }),
+      isAwaited: () => waiters.size > 0,
+      isEnough: (left) => isThreadUsable && left > manyMissing,
+      reached: reach,
+      failed: fail
     })
 
     const run = Effect.gen(function*() {
       for (;;) {
-        // no store without events has a folder for them
-        while (history.known().position === 0) {
-          news.closeUnsafe()
-          yield* Effect.timeoutOption(news.await, retryInterval)
-          if (waiters.size > 0) yield* history.catchUp
-        }
-        const exit = yield* Effect.exit(Effect.scoped(followLedger))
-        if (Exit.isFailure(exit)) {
-          const error = Exit.findErrorOption(exit)
-          if (error._tag === "None") return yield* exit
-          const isDeleted = yield* Effect.match(history.catchUp, {
-            onFailure: ({ _tag }) => _tag === "LedgerDeleted",
-            onSuccess: () => false
-          })
-          if (isDeleted) return failAll(new EventStore.StoreDeleted())
-          // Somebody else makes them. Everything else is told once, and tried again: an append never fails because of it.
-          if (error.value._tag === "LockTimeout") yield* watchOther
-          else {
-            if (failure?.message !== error.value.message) {
-              yield* Effect.logWarning(`event files are not written for the time being: ${error.value.message}`)
-            }
-            failure = error.value
-            yield* Metric.update(Metrics.mirrorLag, history.known().position - reached)
-          }
-        }
-        yield* Effect.sleep(retryInterval)
+        if ((yield* mirror.run) === "deleted" || thread === undefined) break
+        const end = yield* thread.run({ reached: reach, failed: fail })
+        if (end._tag === "Deleted") break
+        if (end._tag === "Idle") continue
+        failures += 1
+        isThreadUsable = end.hasBegun && failures < threadFailures
+        yield* Effect.logDebug("the thread that makes event files has ended, they are made without", end.cause)
       }
+      failAll(new EventStore.StoreDeleted())
     })
 
     if (options.enabled) {
@@ -380,17 +174,19 @@ export const make = (
           if (reached >= known || failure !== undefined || fiber.pollUnsafe() !== undefined) return Effect.void
           const waiter = { position: known, deferred: Deferred.makeUnsafe<void, EventStore.EventStoreError>() }
           waiters.add(waiter)
-          news.openUnsafe()
+          wake()
           return inRealTime(Effect.ignore(Effect.timeoutOption(Deferred.await(waiter.deferred), closingTime)))
         })
       )
     }
 
     return {
-      wake: () => void news.openUnsafe(),
+      wake,
       position: Effect.mapError(
-        Effect.map(Effect.andThen(watchOther, Effect.sync(() => reached)), (position) =>
-          position === 0 ? undefined : position as Position),
+        Effect.map(mirror.checkpoint, (found) => {
+          const position = Math.max(reached, found ?? 0)
+          return position === 0 ? undefined : position as Position
+        }),
         toStoreError
       ),
       waitFor: (position) =>
@@ -407,9 +203,8 @@ export const make = (
           }
           const waiter = { position, deferred: Deferred.makeUnsafe<void, EventStore.EventStoreError>() }
           waiters.add(waiter)
-          news.openUnsafe()
-          return Effect.onInterrupt(Deferred.await(waiter.deferred), () =>
-            Effect.sync(() => waiters.delete(waiter)))
+          wake()
+          return Effect.onInterrupt(Deferred.await(waiter.deferred), () => Effect.sync(() => waiters.delete(waiter)))
         })
     }
   })

@@ -342,6 +342,11 @@ export const toStorage = (fileSystem: MemoryFileSystem, call: Call, halves?: Hal
       ),
       (handle) => Effect.sync(handle.close)
     )
+  const replaceDocument: Storage["Service"]["replaceDocument"] = (path, bytes, options) =>
+    call("replaceDocument", path, () => {
+      checkPath(path)
+      fileSystem.replaceDocument(path, bytes, options)
+    }, halves && (() => halves.replaceDocument(path, bytes)))
   return {
     createFile: (path) => Effect.map(open("createFile", path, () => fileSystem.create(path)), (handle) => handle.file),
     openFile: (path) =>
@@ -387,11 +392,13 @@ export const toStorage = (fileSystem: MemoryFileSystem, call: Call, halves?: Hal
         checkPath(path)
         return fileSystem.readDocument(path, options?.most)
       }),
-    replaceDocument: (path, bytes, options) =>
-      call("replaceDocument", path, () => {
-        checkPath(path)
-        fileSystem.replaceDocument(path, bytes, options)
-      }, halves && (() => halves.replaceDocument(path, bytes))),
+    replaceDocument,
+    replaceDocuments: (folder, documents, { readOnly } = {}) =>
+      Effect.forEach(
+        documents,
+        ({ bytes, modified, name }) => replaceDocument(`${folder}/${name}`, bytes, { readOnly, modified, sync: false }),
+        { discard: true }
+      ),
     remove: (path) =>
       call("remove", path, () => {
         checkPath(path)

@@ -1,0 +1,273 @@
+/** Event files made by a thread of their own, on the real file system: the same ones, whatever becomes of the thread. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Fs from "node:fs"
+import { join } from "node:path"
+import type { Worker } from "node:worker_threads"
+import * as Event from "../../src/Event.ts"
+import * as EventStoreLive from "../../src/layers/EventStoreLive.ts"
+import * as IndexLive from "../../src/layers/IndexLive.ts"
+import * as LedgerLive from "../../src/layers/LedgerLive.ts"
+import * as LockFile from "../../src/layers/LockFile.ts"
+import * as Opossum from "../../src/layers/Opossum.ts"
+import * as StorageNode from "../../src/layers/StorageNode.ts"
+import type { Position } from "../../src/Position.ts"
+import * as Query from "../../src/Query.ts"
+import * as EventStore from "../../src/services/EventStore.ts"
+import * as Admin from "../../src/services/EventStoreAdmin.ts"
+import * as Maintenance from "../../src/services/EventStoreMaintenance.ts"
+import * as Tag from "../../src/Tag.ts"
+import { temporaryFolder } from "../support/temporaryFolder.ts"
+
+class Noted extends Event.Class<Noted>()("Noted", {
+  id: Schema.NonEmptyString.pipe(Tag.as("note")),
+  text: Schema.String
+}) {}
+
+/** `count` events from number `from` on, by appends of different sizes. */
+const append = Effect.fnUntraced(function*(from: number, count: number, sizes = [1, 1, 70, 300]) {
+  for (let n = from, i = 0; n < from + count; i++) {
+    const size = Math.min(sizes[i % sizes.length]!, from + count - n)
+    yield* EventStore.append(
+      Array.from({ length: size }, (_, k) => new Noted({ id: `n${n + k}`, text: "grüße".repeat((n + k) % 20) }))
+    )
+    n += size
+  }
+})
+
+const options = { store: "shop", durability: "os", segmentSize: 256 * 1024 } as const
+const withThread = (root: string, more: Partial<Opossum.Options> = {}) => Opossum.layer({ root, ...options, ...more })
+const without = (root: string, more: Partial<Opossum.Options> = {}) => withThread(root, { eventFiles: false, ...more })
+/** The same store, whose files are made beside the appends. */
+const inProcess = (root: string, more: { readonly writeProtect?: boolean } = {}) =>
+  EventStoreLive.layer({ store: "shop", ...more }).pipe(
+    Layer.provide(IndexLive.layer({ store: "shop" })),
+    Layer.provide(LedgerLive.layer(options)),
+    Layer.provide(Layer.mergeAll(StorageNode.layer({ root }), LockFile.layer({ root })))
+  )
+
+const allFiles = Effect.gen(function*() {
+  yield* Maintenance.eventFiles.waitFor((yield* EventStore.head)!)
+})
+const inTime = Effect.timeout("20 seconds")
+
+/** What lies below `events`: bytes, time and mode of each file. */
+const filesOf = (root: string) => {
+  const events = join(root, "shop", "events")
+  const entries = Fs.readdirSync(events, { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => entry.isFile()).map(
+    (entry) => {
+      const path = join(entry.parentPath, entry.name)
+      const { mode, mtimeMs } = Fs.statSync(path)
+      const isEvent = /^\d{10}\.json$/.test(entry.name)
+      return [
+        path.slice(events.length),
+        Fs.readFileSync(path, "utf8"),
+        isEvent ? Math.floor(mtimeMs) : 0,
+        (mode & 0o777).toString(8)
+      ] as const
+    }
+  ).sort(([a], [b]) => a < b ? -1 : 1)
+}
+/** The events that have a file. */
+const positionsIn = (root: string) =>
+  Fs.readdirSync(join(root, "shop", "events"), { recursive: true, encoding: "utf8" })
+    .flatMap((path) => /\/(\d{10})\.json$/.exec(path)?.[1] ?? []).map(Number).sort((a, b) => a - b)
+const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1)
+const leftOvers = (root: string) =>
+  Fs.readdirSync(join(root, "shop", "events"), { recursive: true, encoding: "utf8" }).filter((path) =>
+    path.includes(".tmp")
+  )
+
+/** The threads that are started from now on. */
+const threads = Effect.gen(function*() {
+  const started: Array<Worker> = []
+  const note = (worker: Worker) => void started.push(worker)
+  process.on("worker", note)
+  yield* Effect.addFinalizer(() => Effect.sync(() => process.off("worker", note)))
+  return started
+})
+const isRunning = (worker: Worker | undefined) => worker !== undefined && worker.threadId !== -1
+const until = (condition: () => boolean) =>
+  inTime(Effect.gen(function*() {
+    while (!condition()) yield* Effect.sleep(5)
+  }))
+
+describe("event files of many events", () => {
+  it.live("are the same ones that are made without a thread, later tags among them", () =>
+    Effect.gen(function*() {
+      const [a, b] = [yield* temporaryFolder, yield* temporaryFolder]
+      const started = yield* threads
+      yield* Effect.provide(
+        Effect.gen(function*() {
+          yield* append(0, 2500)
+          yield* Maintenance.addTags(Query.tags("note:n7", "note:n1400"), () => ["none:such"])
+          for (const id of ["n7", "n1400", "n2400"]) {
+            yield* Maintenance.addTags(Query.tags(`note:${id}`), () => [`mood:${id}`])
+          }
+          yield* Maintenance.addTags(Query.tags("note:n7"), () => ["mood:better"])
+          yield* append(2500, 1700)
+          yield* Maintenance.addTags(Query.tags("note:n4100"), () => ["mood:late"])
+        }),
+        without(a)
+      )
+      Fs.cpSync(a, b, { recursive: true })
+      yield* Effect.provide(inTime(allFiles), withThread(a, { writeProtect: true }))
+      assert.strictEqual(started.length, 1)
+      yield* Effect.provide(inTime(allFiles), inProcess(b, { writeProtect: true }))
+      assert.strictEqual(started.length, 1)
+      const found = filesOf(a)
+      assert.strictEqual(found.filter(([path]) => path.endsWith(".tags.json")).length, 4)
+      assert.strictEqual(found.filter(([, , , mode]) => mode === "400").length, 4200)
+      assert.deepStrictEqual(found, filesOf(b))
+      assert.deepStrictEqual(leftOvers(a), [])
+    }).pipe(Effect.scoped), 60_000)
+
+  it.live("follow appends, and tags that are added meanwhile", () =>
+    Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      const started = yield* threads
+      yield* Effect.gen(function*() {
+        yield* append(0, 3000)
+        yield* until(() => started.length > 0)
+        for (let i = 0; i < 5; i++) {
+          yield* append(3000 + 200 * i, 200)
+          yield* Maintenance.addTags(Query.tags(`note:n${500 * i}`), () => [`added:t${i}`])
+        }
+        yield* inTime(allFiles)
+        assert.strictEqual(yield* Maintenance.eventFiles.position, yield* EventStore.head)
+        // few, and seen at once
+        const begun = performance.now()
+        for (let i = 0; i < 5; i++) {
+          yield* append(4000 + i, 1)
+          yield* inTime(allFiles)
+        }
+        assert.isBelow(performance.now() - begun, 1000)
+        assert.isTrue(isRunning(started[0]))
+      }).pipe(Effect.provide(withThread(root)))
+      assert.strictEqual(started.length, 1)
+      assert.strictEqual(filesOf(root).filter(([path]) => path.endsWith(".tags.json")).length, 5)
+      assert.strictEqual(positionsIn(root).length, 4005)
+    }).pipe(Effect.scoped), 60_000)
+
+  it.live("need no thread as long as they are few", () =>
+    Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      const started = yield* threads
+      yield* Effect.provide(Effect.andThen(append(0, 400), inTime(allFiles)), withThread(root))
+      assert.deepStrictEqual(started, [])
+    }).pipe(Effect.scoped))
+
+  it.live(
+    "go on after the store was closed in between, which takes no longer than it may",
+    () =>
+      Effect.gen(function*() {
+        const root = yield* temporaryFolder
+        const started = yield* threads
+        yield* Effect.provide(append(0, 5000, [1000]), without(root))
+        for (let i = 0; i < 2; i++) {
+          const scope = yield* Scope.make()
+          yield* Layer.buildWithScope(withThread(root), scope)
+          yield* until(() => started.length > i)
+          const begun = performance.now()
+          yield* Scope.close(scope, Exit.void)
+          assert.isBelow(performance.now() - begun, 2500)
+          assert.isFalse(isRunning(started[i]))
+        }
+        yield* Effect.provide(inTime(allFiles), withThread(root))
+        assert.deepStrictEqual(positionsIn(root), upTo(5000))
+        assert.deepStrictEqual(leftOvers(root), [])
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+  for (const moment of ["at once", "while it makes them"] as const) {
+    it.live(`are made although the thread is killed ${moment}`, () =>
+      Effect.gen(function*() {
+        const root = yield* temporaryFolder
+        yield* Effect.provide(append(0, 3000, [1000]), without(root))
+        const started = yield* threads
+        const kill = (worker: Worker) => void worker.terminate()
+        if (moment === "at once") {
+          process.on("worker", kill)
+          yield* Effect.addFinalizer(() => Effect.sync(() => process.off("worker", kill)))
+        }
+        yield* Effect.gen(function*() {
+          if (moment !== "at once") {
+            yield* until(() => Fs.existsSync(join(root, "shop/events/0000001")))
+            yield* Effect.promise(() => started[0]!.terminate())
+          }
+          yield* inTime(allFiles)
+        }).pipe(Effect.provide(withThread(root)))
+        // one that never began is not tried again
+        assert.strictEqual(started.length, moment === "at once" ? 1 : 2)
+        assert.deepStrictEqual(positionsIn(root), upTo(3000))
+        assert.deepStrictEqual(leftOvers(root), [])
+      }).pipe(Effect.scoped), 60_000)
+  }
+
+  it.live("of a store that is deleted meanwhile go nowhere", () =>
+    Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      yield* Effect.provide(append(0, 5000, [1000]), without(root))
+      const started = yield* threads
+      yield* Effect.gen(function*() {
+        yield* until(() => Fs.existsSync(join(root, "shop/events/0000001")))
+        const waiting = yield* Effect.forkChild(
+          Effect.flip(Maintenance.eventFiles.waitFor(5001 as Position)),
+          { startImmediately: true }
+        )
+        yield* Effect.provide(Admin.deleteStore, Layer.fresh(without(root)))
+        const error = yield* inTime(Fiber.join(waiting))
+        assert.strictEqual(error.reason._tag, "StoreDeleted")
+        yield* until(() => !isRunning(started[0]))
+      }).pipe(Effect.provide(withThread(root)))
+      assert.isFalse(Fs.existsSync(join(root, "shop")))
+    }).pipe(Effect.scoped), 60_000)
+
+  it.live("are made by one at a time, and known to others", () =>
+    Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      const started = yield* threads
+      const first = yield* Scope.make()
+      const a = yield* Layer.buildWithScope(withThread(root), first)
+      const b = yield* Layer.build(withThread(root))
+      yield* Effect.provide(Effect.andThen(append(0, 2000), inTime(allFiles)), a)
+      yield* Effect.provide(inTime(allFiles), b)
+      assert.strictEqual(started.length, 1)
+      yield* Scope.close(first, Exit.void)
+      yield* Effect.provide(Effect.andThen(append(2000, 2000), inTime(allFiles)), b)
+      assert.strictEqual(started.length, 2)
+      assert.deepStrictEqual(positionsIn(root), upTo(4000))
+    }).pipe(Effect.scoped), 60_000)
+
+  it.live("that cannot be made are told of once, and made when they can", () => {
+    const said: Array<string> = []
+    const log = Logger.make(({ logLevel, message }) => void said.push(`${logLevel} ${String(message)}`))
+    return Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      const started = yield* threads
+      yield* Effect.provide(append(0, 3000), without(root))
+      Fs.mkdirSync(join(root, "shop/events"))
+      const inTheWay = join(root, "shop/events/0000002")
+      Fs.writeFileSync(inTheWay, "")
+      yield* Effect.gen(function*() {
+        yield* until(() => said.length > 0)
+        yield* append(3000, 10)
+        yield* Effect.sleep(600)
+        Fs.unlinkSync(inTheWay)
+        yield* inTime(allFiles)
+      }).pipe(Effect.provide(withThread(root)))
+      assert.strictEqual(started.length, 1)
+      assert.strictEqual(said.length, 1, said.join("\n"))
+      assert.match(said[0]!, /^Warn event files are not written for the time being: .*0000002/)
+      assert.deepStrictEqual(positionsIn(root), upTo(3010))
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([log])))
+  }, 60_000)
+})
