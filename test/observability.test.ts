@@ -285,9 +285,7 @@ describe("metrics", () => {
           replaceDocument: (path, bytes, options) =>
             /events\/\d/.test(path)
               ? Effect.fail(new StorageError({ operation: "replaceDocument", path, reason: "DiskFull" }))
-              : storage.replaceDocument(path, bytes, options),
-          replaceDocuments: (path) =>
-            Effect.fail(new StorageError({ operation: "replaceDocument", path, reason: "DiskFull" }))
+              : storage.replaceDocument(path, bytes, options)
         })
         const medium = Layer.mergeAll(Layer.succeed(Storage, full), LockMemory.layer)
         yield* Effect.gen(function*() {

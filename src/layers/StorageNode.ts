@@ -17,7 +17,6 @@ import { dirname, resolve } from "node:path"
 import {
   type Entry,
   type File,
-  type NamedDocument,
   Storage,
   StorageError,
   type StoragePath,
@@ -26,6 +25,18 @@ import {
 import { type Access, isForGroup, modesOf, temporaryFor } from "./internal/access.ts"
 import { codeOf, reasonOf } from "./internal/errno.ts"
 import { checkFolderPath, checkPath, checkRange } from "./internal/storageChecks.ts"
+import {
+  findLinkSync,
+  foldersAbove,
+  isNothing,
+  lookSync,
+  most,
+  readAll,
+  safely,
+  secondsOf,
+  stalled,
+  writeAll
+} from "./internal/systemCalls.ts"
 
 // models
 
@@ -86,9 +97,6 @@ const large = 1024 * 1024
 
 /** Up to this size, in bytes, nobody looks at how much there is before reading. */
 const small = 64 * 1024
-
-/** The most that one system call is asked to read or write. */
-const most = 1024 * 1024 * 1024
 
 type Done<A> = (error: NodeJS.ErrnoException | null, value?: A) => void
 
@@ -156,16 +164,6 @@ const later = <A>(asynchronous: (done: Done<A>) => void): Step<A> =>
     )
   })
 
-const readAll = (fd: number, buffer: Uint8Array, offset: number): number => {
-  let read = 0
-  while (read < buffer.length) {
-    const count = fs.readSync(fd, buffer, read, Math.min(buffer.length - read, most), offset + read)
-    if (count === 0) break
-    read += count
-  }
-  return read
-}
-
 const readAllAsync = (fd: number, buffer: Uint8Array, offset: number, done: Done<number>): void => {
   const go = (read: number): void => {
     if (read === buffer.length) return done(null, read)
@@ -176,17 +174,6 @@ const readAllAsync = (fd: number, buffer: Uint8Array, offset: number, done: Done
     })
   }
   go(0)
-}
-
-const stalled = () => Object.assign(new Error("write wrote nothing"), { code: "EIO" })
-
-const writeAll = (fd: number, bytes: Uint8Array, offset: number): void => {
-  let written = 0
-  while (written < bytes.length) {
-    const count = fs.writeSync(fd, bytes, written, Math.min(bytes.length - written, most), offset + written)
-    if (count === 0) throw stalled()
-    written += count
-  }
 }
 
 const writeAllAsync = (fd: number, bytes: Uint8Array, offset: number, done: Done<void>): void => {
@@ -201,49 +188,8 @@ const writeAllAsync = (fd: number, bytes: Uint8Array, offset: number, done: Done
   go(0)
 }
 
-/** Never fails: what was written and matters was synced before, and there is nothing to do about it. */
-const closeNow = (fd: number): void => {
-  try {
-    fs.closeSync(fd)
-  } catch {
-    // see above
-  }
-}
-
-/** Seconds as a double are exact to a quarter of a microsecond, cut off: so that it never shows as a millisecond less. */
-const secondsOf = (milliseconds: number): number => (milliseconds + 0.0005) / 1000
-
-const isNothing = (cause: unknown): boolean => codeOf(cause) === "ENOENT" || codeOf(cause) === "ENOTDIR"
-
-const lookSync = (path: string): fs.BigIntStats | undefined => {
-  try {
-    // Without an error, which costs more than the look, in the usual case of a name that is not there.
-    return fs.lstatSync(path, { bigint: true, throwIfNoEntry: false })
-  } catch (cause) {
-    if (isNothing(cause)) return undefined
-    throw cause
-  }
-}
-
 const lookAsync = (path: string, done: Done<fs.BigIntStats | undefined>): void =>
   fs.lstat(path, { bigint: true }, (error, stats) => isNothing(error) ? done(null, undefined) : done(error, stats))
-
-/** The folders on the way to a path, the uppermost first. */
-const foldersAbove = (path: StoragePath): Array<StoragePath> => {
-  const folders: Array<StoragePath> = []
-  for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1)) folders.push(path.slice(0, at))
-  return folders
-}
-
-/** The first of these folders that is a link. Behind one that is missing there is nothing to look at. */
-const findLinkSync = (root: string, folders: ReadonlyArray<StoragePath>): StoragePath | undefined => {
-  for (const folder of folders) {
-    const stats = lookSync(`${root}/${folder}`)
-    if (stats === undefined) return undefined
-    if (stats.isSymbolicLink()) return folder
-  }
-  return undefined
-}
 
 const findLinkAsync = (
   root: string,
@@ -269,8 +215,6 @@ const buffer = (length: number): Uint8Array => {
 }
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants
-// Windows has none of these; without O_NONBLOCK, opening a named pipe waits for its other end.
-const safely = (fs.constants.O_NOFOLLOW ?? 0) | (fs.constants.O_NONBLOCK ?? 0)
 const onlyDirectory = fs.constants.O_DIRECTORY ?? 0
 
 const isWindows = process.platform === "win32"
@@ -354,7 +298,15 @@ export const make = (options: Options): Storage["Service"] => {
   /** As `inside`, with the folder itself. */
   const insideFolder = <A>(path: StoragePath, body: Step<A>): Step<A> => path === "" ? body : inside(`${path}/`, body)
 
-  const close = (fd: number): Effect.Effect<void> => Effect.sync(() => closeNow(fd))
+  /** Never fails: what was written and matters was synced before, and there is nothing to do about it. */
+  const close = (fd: number): Effect.Effect<void> =>
+    Effect.sync(() => {
+      try {
+        fs.closeSync(fd)
+      } catch {
+        // see above
+      }
+    })
 
   /** One call of the service: not interrupted on its way, and failing as the service does. */
   const call = <A, R>(
@@ -602,72 +554,6 @@ export const make = (options: Options): Storage["Service"] => {
       return inside(path, replace)
     })
 
-  const replacingMany = new Pace()
-
-  /** `replaceDocument` without an effect for each system call. Under its own name at once, if that is the temporary one. */
-  const replaceNow = (target: string, temporary: string, { bytes, modified }: NamedDocument, mode: number) => {
-    const existing = target === temporary ? undefined : lookSync(target)
-    if (existing !== undefined && !existing.isFile() && !existing.isSymbolicLink()) throw wrongKind().cause
-    const fd = fs.openSync(temporary, O_CREAT | O_EXCL | O_WRONLY | safely, modes.file)
-    try {
-      try {
-        writeAll(fd, bytes, 0)
-        if (modified !== undefined) fs.futimesSync(fd, secondsOf(modified), secondsOf(modified))
-        if (mode !== modes.file || forGroup) fs.fchmodSync(fd, mode)
-      } finally {
-        closeNow(fd)
-      }
-      if (target === temporary) return
-      if (isWindows && existing !== undefined && (existing.mode & 0o200n) === 0n) fs.chmodSync(target, modes.file)
-      fs.renameSync(temporary, target)
-    } catch (cause) {
-      try {
-        fs.unlinkSync(temporary)
-      } catch {
-        // the disk fails: the first failure is told
-      }
-      throw cause
-    }
-  }
-
-  const replaceDocuments: Storage["Service"]["replaceDocuments"] = (
-    folder,
-    documents,
-    { alone = false, readOnly = false } = {}
-  ) =>
-    Effect.suspend(() => {
-      const paths = documents.map(({ name }) => `${folder}/${name}`)
-      const targets = paths.map(absolute)
-      const [first] = targets
-      if (first === undefined) return Effect.void
-      const isLarge = documents.some(({ bytes }) => bytes.length > large)
-      const blocking = options.calls === "synchronous" ||
-        (options.calls !== "asynchronous" && !isLarge && replacingMany.isSynchronous())
-      if (!blocking) {
-        return Effect.forEach(documents, ({ bytes, modified }, i) =>
-          replaceDocument(paths[i]!, bytes, { modified, readOnly, sync: false }), { discard: true })
-      }
-      // each has its own name before the next one is made
-      const temporary = temporaryFor(first)
-      const replace = Effect.suspend(() => {
-        const start = performance.now()
-        let i = 0
-        try {
-          for (; i < documents.length; i++) {
-            const target = targets[i]!
-            replaceNow(target, alone ? target : temporary, documents[i]!, readOnly ? modes.readOnly : modes.file)
-          }
-          return Effect.void
-        } catch (cause) {
-          return Effect.fail(new Failure(cause, paths[i]))
-        } finally {
-          replacingMany.took((performance.now() - start) / Math.min(documents.length, i + 1))
-        }
-      })
-      return call("replaceDocument", paths[0]!, () =>
-        insideFolder(folder, replace))
-    })
-
   /** Makes the root folder, and those above it. */
   const makeRoot: Step<void> = Effect.gen(function*() {
     const make = { recursive: true, mode: modes.folder }
@@ -841,7 +727,6 @@ export const make = (options: Options): Storage["Service"] => {
         )
       }),
     replaceDocument,
-    replaceDocuments,
     remove: (path) =>
       call("remove", path, () => {
         const target = absolute(path)

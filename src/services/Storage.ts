@@ -60,12 +60,6 @@ export interface DocumentOptions {
   readonly readOnly?: boolean | undefined
 }
 
-/** One of several documents that are replaced in a folder. */
-export interface NamedDocument extends Pick<DocumentOptions, "modified"> {
-  readonly name: string
-  readonly bytes: Uint8Array
-}
-
 // service
 
 export class Storage extends Context.Service<Storage, {
@@ -106,18 +100,6 @@ export class Storage extends Context.Service<Storage, {
     path: StoragePath,
     bytes: Uint8Array,
     options: DocumentOptions
-  ) => Effect.Effect<void, StorageError>
-  /**
-   * Replaces documents of one folder, without syncing them, each as `replaceDocument` does and in this order, but faster than as many
-   * calls of it. Each is a step of its own: if one fails, those before it are there, and those behind it were not touched.
-   */
-  readonly replaceDocuments: (
-    folder: StoragePath,
-    documents: ReadonlyArray<NamedDocument>,
-    options?: Pick<DocumentOptions, "readOnly"> & {
-      /** The folder is the caller's alone and nothing in it has one of these names, so they need not be whole at once. Default: `false`. */
-      readonly alone?: boolean | undefined
-    }
   ) => Effect.Effect<void, StorageError>
   /** Removes a file, or a folder with all that is in it, also what is read-only; nothing if there is none. */
   readonly remove: (path: StoragePath) => Effect.Effect<void, StorageError>

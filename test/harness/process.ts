@@ -54,15 +54,6 @@ export const toStorage = (perform: Perform): Storage["Service"] => {
     readDocument: (path) => call<Uint8Array | undefined>({ op: "readDocument", path }),
     replaceDocument: (path, bytes, options) =>
       call({ op: "replaceDocument", path, bytes: Uint8Array.from(bytes), sync: options.sync }),
-    replaceDocuments: (folder, documents) =>
-      Effect.forEach(
-        documents,
-        ({ bytes, name }) =>
-          call({ op: "replaceDocument", path: `${folder}/${name}`, bytes: Uint8Array.from(bytes), sync: false }),
-        {
-          discard: true
-        }
-      ),
     remove: (path) => call({ op: "remove", path }),
     protect: (path) => call({ op: "protect", path }),
     isShared: Effect.succeed(false),

@@ -52,8 +52,6 @@ describe("storage", () => {
     "rename to": (storage, link) => storage.rename("a/file", `${link}/new`),
     readDocument: (storage, link) => storage.readDocument(`${link}/file`),
     replaceDocument: (storage, link) => storage.replaceDocument(`${link}/file`, bytes, { sync: false }),
-    replaceDocuments: (storage, link) => storage.replaceDocuments(link, [{ name: "file", bytes }]),
-    "replaceDocuments below": (storage, link) => storage.replaceDocuments(`${link}/folder`, [{ name: "file", bytes }]),
     remove: (storage, link) => storage.remove(`${link}/file`),
     protect: (storage, link) => storage.protect(`${link}/file`, true)
   }

@@ -488,42 +488,6 @@ export const suite = <E>(name: string, layer: Layer.Layer<Storage, E>): void => 
         assert.strictEqual(yield* reasonOf(storage.openWritable("d")), "success")
       })
 
-      test("are replaced together, each as by itself", function*() {
-        const storage = yield* Storage
-        yield* storage.makeDirectory("f")
-        yield* storage.replaceDocuments("f", [])
-        yield* storage.replaceDocument("f/a", bytes("old"), { sync: false, readOnly: true })
-        const reader = yield* storage.openFile("f/a")
-        const documents = ["a", "b", "x".repeat(255), "a"].map((name, i) => ({ name, bytes: bytes(`${name}${i}`) }))
-        yield* storage.replaceDocuments("f", documents, { readOnly: true })
-        assert.strictEqual(text(yield* reader.read(0, 10)), "old")
-        assert.strictEqual(yield* contentOf("f/a"), "a3")
-        assert.strictEqual(yield* contentOf("f/b"), "b1")
-        assert.deepStrictEqual(yield* namesIn("f"), ["a file", "b file", `${"x".repeat(255)} file`])
-        assert.strictEqual(yield* reasonOf(storage.openWritable("f/b")), "Permission")
-        yield* storage.replaceDocuments("f", [{ name: "b", bytes: bytes(""), modified: 1_000_000_000_000 }])
-        assert.strictEqual(yield* contentOf("f/b"), "")
-        assert.strictEqual(yield* reasonOf(storage.openWritable("f/b")), "success")
-      })
-
-      test("that fail among others leave those before them, and those behind them untouched", function*() {
-        const storage = yield* Storage
-        yield* storage.makeDirectory("f/b")
-        const replace = (folder: string) =>
-          Effect.flip(
-            storage.replaceDocuments(folder, ["a", "b", "c"].map((name) => ({ name, bytes: bytes(name) })))
-          )
-        const { operation, path, reason } = yield* replace("f")
-        assert.deepStrictEqual([operation, path, reason], ["replaceDocument", "f/b", "WrongKind"])
-        assert.deepStrictEqual(yield* namesIn("f"), ["a file", "b directory"])
-        assert.strictEqual((yield* replace("none")).reason, "NotFound")
-        assert.strictEqual((yield* replace("f/a")).reason, "WrongKind")
-        for (const name of ["", "..", "a/../b", "a//b"]) {
-          const exit = yield* Effect.exit(storage.replaceDocuments("f", [{ name, bytes: bytes("x") }]))
-          assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause), name)
-        }
-      })
-
       test("need their folder, and are not folders", function*() {
         const storage = yield* Storage
         yield* storage.makeDirectory("f")

@@ -130,11 +130,7 @@ const refused = (reason: EventStore.AppendRefused["reason"]) => new EventStore.A
 // constructors
 
 export const make = (
-  history: History,
-  options: {
-    /** Told after each commit. */
-    readonly onCommit?: (() => void) | undefined
-  } = {}
+  history: History
 ): Effect.Effect<GroupWriter, never, Ledger.Ledger | Index | Scope.Scope> =>
   Effect.gen(function*() {
     const ledger = yield* Ledger.Ledger
@@ -393,7 +389,6 @@ export const make = (
         for (const { answer: made, request } of group.dependent) answer(request, made(appended))
       }
       for (let i = 0; i < committed; i++) answer(group.requests[i]!, Exit.succeed(appended[i]!))
-      options.onCommit?.()
     })
     const catchUp = Effect.ignore(history.catchUp)
 

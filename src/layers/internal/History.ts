@@ -103,7 +103,11 @@ const toReason = (error: LedgerError | LockTimeout): EventStore.EventStoreError[
 // constructors
 
 export const make = (
-  options: { readonly store: string }
+  options: {
+    readonly store: string
+    /** Told of what is new, in order and without gaps, as soon as readers are shown it. */
+    readonly onCommits?: ((commits: ReadonlyArray<Commit>) => void) | undefined
+  }
 ): Effect.Effect<History, never, Ledger | Index | Storage | Scope.Scope> =>
   Effect.gen(function*() {
     const ledger = yield* Ledger
@@ -148,6 +152,7 @@ export const make = (
           for (const { cursor: { hash }, first, last } of commits) newest.push({ first, last, hash })
           if (newest.length > 2 * keptHashes) newest.splice(0, newest.length - keptHashes)
           publish(commits[commits.length - 1]!.cursor)
+          options.onCommits?.(commits)
         })
 
     const refresh = inOrder(Effect.uninterruptible(Effect.gen(function*() {

@@ -342,11 +342,6 @@ export const toStorage = (fileSystem: MemoryFileSystem, call: Call, halves?: Hal
       ),
       (handle) => Effect.sync(handle.close)
     )
-  const replaceDocument: Storage["Service"]["replaceDocument"] = (path, bytes, options) =>
-    call("replaceDocument", path, () => {
-      checkPath(path)
-      fileSystem.replaceDocument(path, bytes, options)
-    }, halves && (() => halves.replaceDocument(path, bytes)))
   return {
     createFile: (path) => Effect.map(open("createFile", path, () => fileSystem.create(path)), (handle) => handle.file),
     openFile: (path) =>
@@ -392,13 +387,11 @@ export const toStorage = (fileSystem: MemoryFileSystem, call: Call, halves?: Hal
         checkPath(path)
         return fileSystem.readDocument(path, options?.most)
       }),
-    replaceDocument,
-    replaceDocuments: (folder, documents, { readOnly } = {}) =>
-      Effect.forEach(
-        documents,
-        ({ bytes, modified, name }) => replaceDocument(`${folder}/${name}`, bytes, { readOnly, modified, sync: false }),
-        { discard: true }
-      ),
+    replaceDocument: (path, bytes, options) =>
+      call("replaceDocument", path, () => {
+        checkPath(path)
+        fileSystem.replaceDocument(path, bytes, options)
+      }, halves && (() => halves.replaceDocument(path, bytes))),
     remove: (path) =>
       call("remove", path, () => {
         checkPath(path)

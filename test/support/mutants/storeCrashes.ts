@@ -70,19 +70,20 @@ export const patches: Patches = {
 
   // event files
   "crashes-files-not-made-again": {
-    file: "src/layers/internal/EventMirror.ts",
+    file: "src/layers/internal/EventFiles.ts",
     find: `if (boot !== "" && found.boot === boot) return`,
     replace: `if (boot !== "") return`
   },
   "crashes-half-files-kept": {
-    file: "src/layers/internal/EventMirror.ts",
-    find: `if (yield* differs(path, bytes)) yield* storage`,
-    replace: `if (!(yield* storage.exists(path))) yield* storage`
+    file: "src/layers/internal/EventFiles.ts",
+    find: `      yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })`,
+    replace: `      if (yield* storage.exists(path)) return
+      yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })`
   },
 
   "crashes-files-beyond-kept": {
-    file: "src/layers/internal/EventMirror.ts",
-    find: `      yield* removeBeyond(source.known().position)\n`,
+    file: "src/layers/internal/EventFiles.ts",
+    find: `      yield* removeBeyond(history.known().position)\n`,
     replace: ""
   },
 
