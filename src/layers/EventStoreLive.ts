@@ -10,7 +10,7 @@ import * as EventStore from "../services/EventStore.ts"
 import * as Admin from "../services/EventStoreAdmin.ts"
 import * as Maintenance from "../services/EventStoreMaintenance.ts"
 import { Index } from "../services/Index.ts"
-import { type Commit, type Cursor, Ledger, type Target } from "../services/Ledger.ts"
+import { type Cursor, Ledger, type Target } from "../services/Ledger.ts"
 import type { Lock } from "../services/Lock.ts"
 import type { Storage } from "../services/Storage.ts"
 import * as Tag from "../Tag.ts"
@@ -41,16 +41,16 @@ const bytesPerRecord = 512 * 1024
 const make = Effect.fnUntraced(function*(options: Options) {
   const ledger = yield* Ledger
   const index = yield* Index
-  let onCommits = (_commits: ReadonlyArray<Commit>) => {}
-  const history = yield* History.make({ store: options.store, onCommits: (commits) => onCommits(commits) })
-  const writer = yield* GroupWriter.make(history)
+  const history = yield* History.make({ store: options.store })
+  let onCommit = () => {}
+  const writer = yield* GroupWriter.make(history, { onCommit: () => onCommit() })
   const files = yield* EventFiles.make(history, {
     store: options.store,
     enabled: (options.eventFiles ?? true) && !(options.readOnly ?? false),
     writeProtect: options.writeProtect ?? false,
     isBusy: writer.isBusy
   })
-  onCommits = files.learn
+  onCommit = files.wake
   const storeError = Effect.mapError(History.toStoreError)
   let isClosed = false
   yield* Effect.addFinalizer(() => Effect.sync(() => isClosed = true))

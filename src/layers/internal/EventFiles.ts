@@ -47,20 +47,20 @@ export interface Options {
 const filesPerStep = 256
 /** So many files are made here before other fibers get their turn. */
 const filesPerTurn = 16
-/** How long appends are given way to before some files are made all the same, in milliseconds. */
+/** How long appends are given way to before some more files are made here all the same, in milliseconds. */
 const longestPause = 50
 /** With more files missing than this a thread is started to make them. */
 const manyMissing = 500
-/** It gets the next job while appends are going on after so many milliseconds: a few large jobs cost the appends less than many small ones. */
-const pauseBesideAppends = 25
+/** While events are appended it pauses for so many times as long as it worked: it wants the same processors and the same disk as they do. */
+const pausesBesideAppends = 9
+/** Nobody appends if nothing came for so long, in milliseconds. */
+const quiet = 10
 /** With nothing to do for so long, in milliseconds, it ends. */
 const idleTime = 10_000
 /** Of a job's lines. */
 const bytesPerJob = 4 * 1024 * 1024
 /** So many records are known in advance, if there are as many: enough for a whole folder. */
 const recordsAhead = 2000
-/** Of the newest commits so many bytes, as they stand in the ledger, are remembered, so that they need not be parsed there. */
-const rememberedBytes = 8 * 1024 * 1024
 /** How long a process waits before it asks again whether it may make files, in milliseconds. */
 const retryInterval = 250
 /** How long closing waits for files that are missing, in milliseconds. */
@@ -73,8 +73,8 @@ const longestCheckpoint = 64 * 1024
 export interface EventFiles {
   readonly position: Effect.Effect<Position | undefined, EventStore.EventStoreError>
   readonly waitFor: (position: Position) => Effect.Effect<void, EventStore.EventStoreError>
-  /** Says what is new, in order and without gaps. */
-  readonly learn: (commits: ReadonlyArray<Commit>) => void
+  /** Says that there is something new. */
+  readonly wake: () => void
 }
 
 /** `events/checkpoint.json` */
@@ -261,43 +261,16 @@ export const make = (
         (entries) => new Set(entries.flatMap(({ name }) => name.endsWith(".tags.json") ? [parseInt(name, 10)] : []))
       )
 
-    /** Other fibers come first, above all those that append; but under appends that never end the files go on too, if slowly. */
-    const giveWay = Effect.gen(function*() {
-      yield* Effect.yieldNow
-      for (let waited = 0; options.isBusy() && waited < longestPause; waited += 5) yield* Effect.sleep(5)
-    })
-
-    // What is new and has no file yet, while files are made, and as long as it is not too much: then the ledger is read.
-    let isFollowing = false
-    let recent: Array<Commit> = []
-    let recentBytes = 0
-    const forget = () => {
-      recent = []
-      recentBytes = 0
-    }
-    const learn = (commits: ReadonlyArray<Commit>) => {
+    let lastNews = -Infinity
+    const wake = () => {
+      lastNews = elapsed()
       news.openUnsafe()
-      if (!isFollowing) return
-      for (const commit of commits) {
-        recentBytes += commit.bytes
-        recent.push(commit)
-      }
-      if (recentBytes > rememberedBytes) forget()
     }
-
-    /** The next commits behind a cursor. */
-    const nextCommits = (after: Cursor | undefined): Effect.Effect<ReadonlyArray<Commit>, LedgerError> =>
-      Effect.suspend(() => {
-        const position = after?.position ?? 0
-        const next = recent.findIndex(({ last }) => last > position)
-        if (next < 0) forget()
-        else if (recent[next]!.first === position + 1) {
-          const found = recent.slice(next)
-          forget()
-          return Effect.succeed(found)
-        }
-        return Effect.scoped(Effect.flatMap(ledger.scan(after), (scan) => scan.next))
-      })
+    /** Gives way to appends for so many milliseconds at the most; so under appends that never end the files go on too, if slowly. */
+    const pause = Effect.fnUntraced(function*(most: number) {
+      const until = elapsed() + most
+      while ((options.isBusy() || elapsed() - lastNews < quiet) && elapsed() < until) yield* Effect.sleep(5)
+    })
 
     /** Makes the missing files, as long as there are any. */
     const followLedger = Effect.gen(function*() {
@@ -315,13 +288,6 @@ export const make = (
       const again = begin.cursor === undefined ? history.known().position : mendUpTo
       let { cursor, since } = begin
       reach(cursor?.position ?? 0)
-      isFollowing = true
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => {
-          isFollowing = false
-          forget()
-        })
-      )
 
       const save = Effect.suspend(() => {
         if (cursor === undefined || cursor.position < mendUpTo) {
@@ -338,17 +304,14 @@ export const make = (
         )
       })
 
-      /** What comes next, behind `cursor` and before `ahead`. */
+      /** What comes next, behind `cursor`. */
       let todo: Array<Todo> = []
-      let ahead = cursor
+      const scan = yield* ledger.scan(cursor)
       const lookAhead = Effect.gen(function*() {
         while (todo.length < recordsAhead) {
-          const commits = yield* nextCommits(ahead)
+          const commits = yield* scan.next
           if (commits.length === 0) return
-          for (const commit of commits) {
-            for (const entry of commit.entries) todo.push({ entry, commit })
-            ahead = commit.cursor
-          }
+          for (const commit of commits) for (const entry of commit.entries) todo.push({ entry, commit })
         }
       })
 
@@ -407,13 +370,17 @@ export const make = (
             times: batch.map(({ commit }) => commit.time)
           })
           const rest = todo.length - batch.length < recordsAhead ? lookAhead : Effect.void
+          const begun = elapsed()
           const [isMade] = yield* Effect.all([made, rest], { concurrency: "unbounded" })
+          yield* pause(pausesBesideAppends * (elapsed() - begun))
           if (isMade) return batch.length
         }
         if (isNewFolder) yield* enter(next, false)
         for (let i = 0; i < batch.length; i += filesPerTurn) {
           yield* makeFiles(batch.slice(i, i + filesPerTurn), isMending)
-          yield* giveWay
+          // other fibers come first
+          yield* Effect.yieldNow
+          yield* pause(longestPause)
         }
         return batch.length
       })
@@ -450,7 +417,6 @@ export const make = (
           yield* save
           made = 0
         }
-        if (thread?.isRunning() === true && options.isBusy()) yield* Effect.sleep(pauseBesideAppends)
       }
     })
 
@@ -518,7 +484,7 @@ export const make = (
     }
 
     return {
-      learn: options.enabled ? learn : () => {},
+      wake,
       position: Effect.mapError(
         Effect.map(Effect.andThen(watchOther, Effect.sync(() => reached)), (position) =>
           position === 0 ? undefined : position as Position),

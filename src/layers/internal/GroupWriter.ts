@@ -130,7 +130,11 @@ const refused = (reason: EventStore.AppendRefused["reason"]) => new EventStore.A
 // constructors
 
 export const make = (
-  history: History
+  history: History,
+  options: {
+    /** Told after each commit. */
+    readonly onCommit?: (() => void) | undefined
+  } = {}
 ): Effect.Effect<GroupWriter, never, Ledger.Ledger | Index | Scope.Scope> =>
   Effect.gen(function*() {
     const ledger = yield* Ledger.Ledger
@@ -389,6 +393,7 @@ export const make = (
         for (const { answer: made, request } of group.dependent) answer(request, made(appended))
       }
       for (let i = 0; i < committed; i++) answer(group.requests[i]!, Exit.succeed(appended[i]!))
+      options.onCommit?.()
     })
     const catchUp = Effect.ignore(history.catchUp)
 

@@ -103,11 +103,7 @@ const toReason = (error: LedgerError | LockTimeout): EventStore.EventStoreError[
 // constructors
 
 export const make = (
-  options: {
-    readonly store: string
-    /** Told of what is new, in order and without gaps, as soon as readers are shown it. */
-    readonly onCommits?: ((commits: ReadonlyArray<Commit>) => void) | undefined
-  }
+  options: { readonly store: string }
 ): Effect.Effect<History, never, Ledger | Index | Storage | Scope.Scope> =>
   Effect.gen(function*() {
     const ledger = yield* Ledger
@@ -152,7 +148,6 @@ export const make = (
           for (const { cursor: { hash }, first, last } of commits) newest.push({ first, last, hash })
           if (newest.length > 2 * keptHashes) newest.splice(0, newest.length - keptHashes)
           publish(commits[commits.length - 1]!.cursor)
-          options.onCommits?.(commits)
         })
 
     const refresh = inOrder(Effect.uninterruptible(Effect.gen(function*() {
