@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
+import { performance } from "node:perf_hooks"
 import * as Metrics from "../../internal/metrics.ts"
 import type { Position } from "../../Position.ts"
 import * as EventStore from "../../services/EventStore.ts"
@@ -52,9 +53,7 @@ const longestPause = 50
 /** With more files missing than this a thread is started to make them. */
 const manyMissing = 500
 /** While events are appended it pauses for so many times as long as it worked: it wants the same processors and the same disk as they do. */
-const pausesBesideAppends = 9
-/** Nobody appends if nothing came for so long, in milliseconds. */
-const quiet = 10
+const pausesBesideAppends = 19
 /** With nothing to do for so long, in milliseconds, it ends. */
 const idleTime = 10_000
 /** Of a job's lines. */
@@ -261,16 +260,23 @@ export const make = (
         (entries) => new Set(entries.flatMap(({ name }) => name.endsWith(".tags.json") ? [parseInt(name, 10)] : []))
       )
 
-    let lastNews = -Infinity
-    const wake = () => {
-      lastNews = elapsed()
-      news.openUnsafe()
-    }
-    /** Gives way to appends for so many milliseconds at the most; so under appends that never end the files go on too, if slowly. */
-    const pause = Effect.fnUntraced(function*(most: number) {
+    /** Gives way to appends, for so many milliseconds at the most, and says whether they still are busy: then the files go on too, if slowly. */
+    const pause = Effect.fnUntraced(function*(most: number, isBusy: () => boolean) {
       const until = elapsed() + most
-      while ((options.isBusy() || elapsed() - lastNews < quiet) && elapsed() < until) yield* Effect.sleep(5)
+      while (isBusy()) {
+        if (elapsed() >= until) return true
+        yield* Effect.sleep(5)
+      }
+      return false
     })
+    // Who appends at full speed may still be found idle at each single look, so it counts what was done since the last one, too.
+    let lastLook = performance.eventLoopUtilization()
+    const isBusy = () => {
+      const now = performance.eventLoopUtilization()
+      const { utilization } = performance.eventLoopUtilization(now, lastLook)
+      lastLook = now
+      return options.isBusy() || utilization > 0.5
+    }
 
     /** Makes the missing files, as long as there are any. */
     const followLedger = Effect.gen(function*() {
@@ -351,7 +357,8 @@ export const make = (
           yield* makeTags(entry, isMending)
           return 1
         }
-        const batch = batchOf(todo, byThread === undefined ? filesPerTurn : Infinity, mendUpTo)
+        const most = byThread === undefined ? filesPerTurn : isBesideAppends ? filesPerStep : Infinity
+        const batch = batchOf(todo, most, mendUpTo)
         const isNewFolder = next !== folder && entry.position === firstIn(next) &&
           batch.at(-1)!.entry.position === lastIn(next) && !(yield* storage.exists(`${root}/${next}`))
         if (next !== folder && !isNewFolder) yield* enter(next, entry.position <= again)
@@ -370,9 +377,7 @@ export const make = (
             times: batch.map(({ commit }) => commit.time)
           })
           const rest = todo.length - batch.length < recordsAhead ? lookAhead : Effect.void
-          const begun = elapsed()
           const [isMade] = yield* Effect.all([made, rest], { concurrency: "unbounded" })
-          yield* pause(pausesBesideAppends * (elapsed() - begun))
           if (isMade) return batch.length
         }
         if (isNewFolder) yield* enter(next, false)
@@ -380,14 +385,16 @@ export const make = (
           yield* makeFiles(batch.slice(i, i + filesPerTurn), isMending)
           // other fibers come first
           yield* Effect.yieldNow
-          yield* pause(longestPause)
+          yield* pause(longestPause, options.isBusy)
         }
         return batch.length
       })
 
+      let isBesideAppends = false
       let made = 0
       let idleSince = elapsed()
       for (;;) {
+        const begun = elapsed()
         yield* lookAhead
         if (todo.length === 0) {
           if (made > 0) {
@@ -416,6 +423,9 @@ export const make = (
         if (made >= filesPerStep) {
           yield* save
           made = 0
+        }
+        if (thread?.isRunning() === true) {
+          isBesideAppends = yield* pause(pausesBesideAppends * (elapsed() - begun), isBusy)
         }
       }
     })
@@ -484,7 +494,7 @@ export const make = (
     }
 
     return {
-      wake,
+      wake: () => void news.openUnsafe(),
       position: Effect.mapError(
         Effect.map(Effect.andThen(watchOther, Effect.sync(() => reached)), (position) =>
           position === 0 ? undefined : position as Position),
