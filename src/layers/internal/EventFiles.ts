@@ -67,6 +67,9 @@ const closingTime = 1000
 /** In bytes; what is longer is damaged. */
 const longestCheckpoint = 64 * 1024
 
+/** What `temporaryFor` calls a folder of events. */
+const temporaryFolder = /^\.\d{7,}\.\d+\.[0-9a-f]{12}\.tmp$/
+
 // models
 
 export interface EventFiles {
@@ -232,9 +235,9 @@ export const make = (
     /** What a process that was killed had not renamed yet. Whoever has the lock is alone here. */
     const removeLeftOvers = Effect.fnUntraced(function*(folder: string) {
       for (const { kind, name } of yield* storage.list(folder)) {
-        if ((kind === "file" || kind === "directory") && /^\..*\.tmp$/.test(name)) {
-          yield* storage.remove(`${folder}/${name}`)
-        }
+        // of a folder the whole name is looked at, since all that is in it goes
+        const isOurs = kind === "file" ? /^\..*\.tmp$/.test(name) : kind === "directory" && temporaryFolder.test(name)
+        if (isOurs) yield* storage.remove(`${folder}/${name}`)
       }
     })
 
@@ -260,7 +263,7 @@ export const make = (
         (entries) => new Set(entries.flatMap(({ name }) => name.endsWith(".tags.json") ? [parseInt(name, 10)] : []))
       )
 
-    /** Gives way to appends, for so many milliseconds at the most, and says whether they still are busy: then the files go on too, if slowly. */
+    /** Gives way to appends for so many milliseconds at the most, and says whether they are still busy: the files go on too, if slowly. */
     const pause = Effect.fnUntraced(function*(most: number, isBusy: () => boolean) {
       const until = elapsed() + most
       while (isBusy()) {
@@ -478,6 +481,7 @@ export const make = (
               Effect.sync(() => failAll(new EventStore.StoreUnavailable({ cause: Cause.squash(cause) })))
             )
         ),
+        Effect.ensuring(thread?.stop ?? Effect.void),
         inRealTime,
         Effect.forkScoped
       )
