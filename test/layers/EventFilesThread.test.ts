@@ -15,6 +15,8 @@ import type { Worker } from "node:worker_threads"
 import * as Event from "../../src/Event.ts"
 import * as EventStoreLive from "../../src/layers/EventStoreLive.ts"
 import * as IndexLive from "../../src/layers/IndexLive.ts"
+import * as EventFilesThread from "../../src/layers/internal/EventFilesThread.ts"
+import type { Job } from "../../src/layers/internal/eventFilesWorker.ts"
 import * as LedgerLive from "../../src/layers/LedgerLive.ts"
 import * as LockFile from "../../src/layers/LockFile.ts"
 import * as Opossum from "../../src/layers/Opossum.ts"
@@ -100,16 +102,6 @@ const until = (condition: () => boolean) =>
   inTime(Effect.gen(function*() {
     while (!condition()) yield* Effect.sleep(5)
   }))
-
-const elsewhere = (root: string) => {
-  const folder = join(root, "elsewhere")
-  Fs.mkdirSync(folder, { recursive: true })
-  return folder
-}
-const inTheWayOfFolder: { readonly [what: string]: (root: string, path: string) => void } = {
-  "a file in their way": (_, path) => Fs.writeFileSync(path, ""),
-  "a link in their way": (root, path) => Fs.symlinkSync(elsewhere(root), path)
-}
 
 describe("event files of many events", () => {
   it.live("are the same ones that are made without a thread, later tags among them", () =>
@@ -257,50 +249,132 @@ describe("event files of many events", () => {
       assert.deepStrictEqual(positionsIn(root), upTo(2000))
     }).pipe(Effect.scoped), 60_000)
 
-  for (const [what, put] of Object.entries(inTheWayOfFolder)) {
-    it.live(`that cannot be made for ${what} are told of once, and made when they can`, () => {
-      const said: Array<string> = []
-      const log = Logger.make(({ logLevel, message }) => void said.push(`${logLevel} ${String(message)}`))
-      return Effect.gen(function*() {
-        const root = yield* temporaryFolder
-        const started = yield* threads
-        yield* Effect.provide(append(0, 1700), without(root))
-        Fs.mkdirSync(join(root, "shop/events"))
-        const inTheWay = join(root, "shop/events/0000001")
-        put(root, inTheWay)
-        yield* Effect.gen(function*() {
-          yield* until(() => said.length > 0)
-          yield* append(1700, 10)
-          yield* Effect.sleep(600)
-          Fs.unlinkSync(inTheWay)
-          yield* inTime(allFiles)
-        }).pipe(Effect.provide(withThread(root)))
-        assert.strictEqual(started.length, 1)
-        assert.strictEqual(said.length, 1, said.join("\n"))
-        assert.match(said[0]!, /^Warn event files are not written for the time being: .*0000001/)
-        assert.deepStrictEqual(positionsIn(root), upTo(1710))
-        assert.deepStrictEqual(Fs.readdirSync(elsewhere(root)), [])
-      }).pipe(Effect.scoped, Effect.provide(Logger.layer([log])))
-    }, 60_000)
-  }
+  it.live("that cannot be made are told of once, and made when they can", () => {
+    const said: Array<string> = []
+    const log = Logger.make(({ logLevel, message }) => void said.push(`${logLevel} ${String(message)}`))
+    return Effect.gen(function*() {
+      const root = yield* temporaryFolder
+      const started = yield* threads
+      yield* Effect.provide(append(0, 1700), without(root))
+      Fs.mkdirSync(join(root, "shop/events"))
+      const inTheWay = join(root, "shop/events/0000001")
+      Fs.writeFileSync(inTheWay, "")
+      yield* Effect.gen(function*() {
+        yield* until(() => said.length > 0)
+        yield* append(1700, 10)
+        yield* Effect.sleep(600)
+        Fs.unlinkSync(inTheWay)
+        yield* inTime(allFiles)
+      }).pipe(Effect.provide(withThread(root)))
+      assert.strictEqual(started.length, 1)
+      assert.strictEqual(said.length, 1, said.join("\n"))
+      assert.match(said[0]!, /^Warn event files are not written for the time being: .*0000001/)
+      assert.deepStrictEqual(positionsIn(root), upTo(1710))
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([log])))
+  }, 60_000)
 
   it.live("keep no process, and load nothing that belongs to it", () =>
     Effect.gen(function*() {
       const root = yield* temporaryFolder
       const preload = join(root, "preload.mjs")
       Fs.writeFileSync(preload, `console.log("loaded")`)
-      for (const how of ["closes", "exits", "denies"]) {
+      for (const how of ["closes", "exits", "has none"]) {
         const { status, stderr, stdout } = spawnSync(process.execPath, [
-          ...["--import", new URL("../../scripts/source.ts", import.meta.url).href, "--import", preload],
-          ...(how === "denies" ? ["--permission", "--allow-fs-read=*", "--allow-fs-write=*", "--no-warnings"] : []),
+          "--import",
+          preload,
           fileURLToPath(new URL("../fixtures/eventFilesProcess.ts", import.meta.url)),
           join(root, how),
           how
         ], { encoding: "utf8", timeout: 30_000 })
         assert.strictEqual(stderr, "")
-        assert.strictEqual(stdout, `loaded\n${how === "denies" ? 0 : 1} threads\n`)
+        assert.strictEqual(stdout, `loaded\n${how === "has none" ? 0 : 1} threads\n`)
         assert.strictEqual(status, 0)
         if (how !== "exits") assert.deepStrictEqual(positionsIn(join(root, how)), upTo(1200))
       }
     }).pipe(Effect.scoped), 90_000)
+})
+
+describe("a thread that makes event files", () => {
+  /** A store of three events, and the job to make their files. */
+  const prepare = Effect.gen(function*() {
+    const root = yield* temporaryFolder
+    yield* Effect.provide(append(0, 3, [3]), without(root))
+    const segment = "shop/ledger/0000000001.jsonl"
+    const text = Fs.readFileSync(join(root, segment), "latin1")
+    const lines = [...text.matchAll(/^ ?(\{"kind":"event".*)$/gm)]
+    const job: Job = {
+      segment,
+      folder: "shop/events/0000000",
+      isNewFolder: false,
+      first: 1,
+      offsets: lines.map(({ 0: all, 1: line, index }) => index + all.length - line!.length),
+      lengths: lines.map(({ 1: line }) => line!.length),
+      times: lines.map(() => 1_234_567_890_123)
+    }
+    Fs.mkdirSync(join(root, "shop/events/0000000"), { recursive: true })
+    Fs.mkdirSync(join(root, "elsewhere/0000000"), { recursive: true })
+    return { root, job, thread: yield* EventFilesThread.make({ root, access: undefined, writeProtect: false }) }
+  })
+  const below = (folder: string) => Fs.readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()
+  const names = upTo(3).map((position) => `000000000${position}.json`)
+
+  it.live("makes them in a folder that is there, and in a new one", () =>
+    Effect.gen(function*() {
+      const { job, root, thread } = yield* prepare
+      assert.isTrue(yield* thread.make(job))
+      assert.isTrue(yield* thread.make({ ...job, folder: "shop/events/0000001", isNewFolder: true }))
+      assert.deepStrictEqual(below(join(root, "shop/events")), [
+        "0000000",
+        ...names.map((name) => `0000000/${name}`),
+        "0000001",
+        ...names.map((name) => `0000001/${name}`)
+      ])
+      assert.strictEqual(Math.floor(Fs.statSync(join(root, job.folder, names[0]!)).mtimeMs), 1_234_567_890_123)
+      // as often as one likes
+      assert.isTrue(yield* thread.make(job))
+      // a folder that is there is not replaced
+      assert.isFalse(yield* thread.make({ ...job, isNewFolder: true }))
+    }).pipe(Effect.scoped))
+
+  const broken: { readonly [what: string]: (root: string, job: Job) => Partial<Job> | void } = {
+    "its folder is a link": (root) => {
+      Fs.rmdirSync(join(root, "shop/events/0000000"))
+      Fs.symlinkSync(join(root, "elsewhere/0000000"), join(root, "shop/events/0000000"))
+    },
+    "a folder above is a link": (root) => {
+      Fs.rmSync(join(root, "shop/events"), { recursive: true })
+      Fs.symlinkSync(join(root, "elsewhere"), join(root, "shop/events"))
+    },
+    "a folder above a new one is a link": (root) => {
+      Fs.rmSync(join(root, "shop/events"), { recursive: true })
+      Fs.symlinkSync(join(root, "elsewhere"), join(root, "shop/events"))
+      return { folder: "shop/events/0000001", isNewFolder: true }
+    },
+    "the segment is a link": (root, { segment }) => {
+      Fs.renameSync(join(root, segment), join(root, "segment"))
+      Fs.symlinkSync(join(root, "segment"), join(root, segment))
+    },
+    "a line is damaged": (root, { offsets, segment }) => {
+      const fd = Fs.openSync(join(root, segment), "r+")
+      Fs.writeSync(fd, "x", offsets[0]! + 40)
+      Fs.closeSync(fd)
+    },
+    "other events stand there": () => ({ first: 2 }),
+    "the segment ends too early": (_, { lengths }) => ({ lengths: [...lengths.slice(0, 2), 1_000_000] }),
+    "there is no folder": () => ({ folder: "shop/events/0000001" }),
+    "a folder has the name of the file": (root, { folder }) => void Fs.mkdirSync(join(root, folder, names[0]!))
+  }
+  for (const [what, breakIt] of Object.entries(broken)) {
+    it.live(`leaves it and leaves nothing behind if ${what}`, () =>
+      Effect.gen(function*() {
+        const { job, root, thread } = yield* prepare
+        const change = breakIt(root, job)
+        const before = [below(join(root, "shop")), below(join(root, "elsewhere"))]
+        assert.isFalse(yield* thread.make({ ...job, ...change }))
+        const made = (path: string) => names.some((name) => path.endsWith(`/${name}`) && !before[0]!.includes(path))
+        const after = [below(join(root, "shop")).filter((path) => !made(path)), below(join(root, "elsewhere"))]
+        assert.deepStrictEqual(after, before)
+        assert.isTrue(thread.isUsable())
+      }).pipe(Effect.scoped))
+  }
 })
