@@ -15,12 +15,11 @@ const inStore = Effect.provide(Opossum.layer({ root: process.argv[2]!, store: "c
 const write = EventStore.append(new CourseDefined({ courseId: "maths", capacity: 2 })).pipe(inStore)
 const read = EventStoreModule.read(Query.of(CourseDefined, { course: "maths" })).pipe(inStore)
 
+/** Those that answered: one whose program is not in the package dies instead. */
 let threads = 0
-process.on("worker", () => {
-  threads += 1
-})
+process.on("worker", (worker) => void worker.once("message", () => threads += 1))
 
-/** So many that a thread makes their files, whose program has to be found in the package. */
+/** So many that a thread makes their files. */
 const writeMany = Effect.gen(function*() {
   const many = Array.from({ length: 1200 }, (_, i) => new CourseDefined({ courseId: `c${i}`, capacity: i }))
   const { head } = yield* EventStore.append(many)

@@ -65,7 +65,6 @@ try {
   mkdirSync(folder)
   const said = run(project, process.execPath, "out/program.js", folder).trim()
   console.log(said)
-  // one whose program is not there is tried again, and then done without
   if (!said.endsWith(" 1 thread made event files")) throw new Failed("event files are not made by a thread")
   if (!existsSync(join(folder, "courses/events/0000001/0000001001.json"))) throw new Failed("there are no event files")
   const segment = join(folder, "courses/ledger/0000000001.jsonl")

@@ -25,7 +25,7 @@ export const patches: Patches = {
     replace: ""
   },
   "crashes-short-writes-believed": {
-    file: node,
+    file: "src/layers/internal/systemCalls.ts",
     find: "    written += count\n",
     replace: "    written = bytes.length\n"
   },
