@@ -63,7 +63,10 @@ try {
 
   const folder = join(project, "data")
   mkdirSync(folder)
-  console.log(run(project, process.execPath, "out/program.js", folder).trim())
+  const said = run(project, process.execPath, "out/program.js", folder).trim()
+  console.log(said)
+  if (!said.endsWith(" 1 thread made event files")) throw new Failed("event files are not made by a thread")
+  if (!existsSync(join(folder, "courses/events/0000001/0000001001.json"))) throw new Failed("there are no event files")
   const segment = join(folder, "courses/ledger/0000000001.jsonl")
   if (!existsSync(segment)) throw new Failed(`the store has no ${segment}`)
 } catch (error) {

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { resolve } from "node:path"
 import type { EventStore, EventStoreError } from "../services/EventStore.ts"
 import type { EventStoreAdmin } from "../services/EventStoreAdmin.ts"
 import type { EventStoreMaintenance } from "../services/EventStoreMaintenance.ts"
@@ -13,6 +14,7 @@ import type { Projections } from "../services/Projection.ts"
 import type { Storage } from "../services/Storage.ts"
 import * as EventStoreLive from "./EventStoreLive.ts"
 import * as IndexLive from "./IndexLive.ts"
+import * as EventFilesThread from "./internal/EventFilesThread.ts"
 import { toStoreError } from "./internal/History.ts"
 import type { RebuildPolicy } from "./internal/ProjectionRunner.ts"
 import { refuseLinks } from "./internal/StoreFolder.ts"
@@ -195,7 +197,8 @@ export const layer = (options: Options): Layer.Layer<Services, OpenError> =>
     const given = { root: options.root ?? "opossum", access: options.access }
     const storage = StorageNode.layer(given)
     yield* inspect(options.store, storage)
-    return wire(options, Layer.mergeAll(storage, LockFile.layer(given)))
+    const thread = Layer.succeed(EventFilesThread.Place, { ...given, root: resolve(given.root) })
+    return Layer.provide(wire(options, Layer.mergeAll(storage, LockFile.layer(given))), thread)
   }))
 
 /**

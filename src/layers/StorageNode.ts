@@ -25,6 +25,18 @@ import {
 import { type Access, isForGroup, modesOf, temporaryFor } from "./internal/access.ts"
 import { codeOf, reasonOf } from "./internal/errno.ts"
 import { checkFolderPath, checkPath, checkRange } from "./internal/storageChecks.ts"
+import {
+  findLinkSync,
+  foldersAbove,
+  isNothing,
+  lookSync,
+  most,
+  readAll,
+  safely,
+  secondsOf,
+  stalled,
+  writeAll
+} from "./internal/systemCalls.ts"
 
 // models
 
@@ -85,9 +97,6 @@ const large = 1024 * 1024
 
 /** Up to this size, in bytes, nobody looks at how much there is before reading. */
 const small = 64 * 1024
-
-/** The most that one system call is asked to read or write. */
-const most = 1024 * 1024 * 1024
 
 type Done<A> = (error: NodeJS.ErrnoException | null, value?: A) => void
 
@@ -155,16 +164,6 @@ const later = <A>(asynchronous: (done: Done<A>) => void): Step<A> =>
     )
   })
 
-const readAll = (fd: number, buffer: Uint8Array, offset: number): number => {
-  let read = 0
-  while (read < buffer.length) {
-    const count = fs.readSync(fd, buffer, read, Math.min(buffer.length - read, most), offset + read)
-    if (count === 0) break
-    read += count
-  }
-  return read
-}
-
 const readAllAsync = (fd: number, buffer: Uint8Array, offset: number, done: Done<number>): void => {
   const go = (read: number): void => {
     if (read === buffer.length) return done(null, read)
@@ -175,17 +174,6 @@ const readAllAsync = (fd: number, buffer: Uint8Array, offset: number, done: Done
     })
   }
   go(0)
-}
-
-const stalled = () => Object.assign(new Error("write wrote nothing"), { code: "EIO" })
-
-const writeAll = (fd: number, bytes: Uint8Array, offset: number): void => {
-  let written = 0
-  while (written < bytes.length) {
-    const count = fs.writeSync(fd, bytes, written, Math.min(bytes.length - written, most), offset + written)
-    if (count === 0) throw stalled()
-    written += count
-  }
 }
 
 const writeAllAsync = (fd: number, bytes: Uint8Array, offset: number, done: Done<void>): void => {
@@ -200,37 +188,8 @@ const writeAllAsync = (fd: number, bytes: Uint8Array, offset: number, done: Done
   go(0)
 }
 
-const isNothing = (cause: unknown): boolean => codeOf(cause) === "ENOENT" || codeOf(cause) === "ENOTDIR"
-
-const lookSync = (path: string): fs.BigIntStats | undefined => {
-  try {
-    // Without an error, which costs more than the look, in the usual case of a name that is not there.
-    return fs.lstatSync(path, { bigint: true, throwIfNoEntry: false })
-  } catch (cause) {
-    if (isNothing(cause)) return undefined
-    throw cause
-  }
-}
-
 const lookAsync = (path: string, done: Done<fs.BigIntStats | undefined>): void =>
   fs.lstat(path, { bigint: true }, (error, stats) => isNothing(error) ? done(null, undefined) : done(error, stats))
-
-/** The folders on the way to a path, the uppermost first. */
-const foldersAbove = (path: StoragePath): Array<StoragePath> => {
-  const folders: Array<StoragePath> = []
-  for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", at + 1)) folders.push(path.slice(0, at))
-  return folders
-}
-
-/** The first of these folders that is a link. Behind one that is missing there is nothing to look at. */
-const findLinkSync = (root: string, folders: ReadonlyArray<StoragePath>): StoragePath | undefined => {
-  for (const folder of folders) {
-    const stats = lookSync(`${root}/${folder}`)
-    if (stats === undefined) return undefined
-    if (stats.isSymbolicLink()) return folder
-  }
-  return undefined
-}
 
 const findLinkAsync = (
   root: string,
@@ -256,8 +215,6 @@ const buffer = (length: number): Uint8Array => {
 }
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants
-// Windows has none of these; without O_NONBLOCK, opening a named pipe waits for its other end.
-const safely = (fs.constants.O_NOFOLLOW ?? 0) | (fs.constants.O_NONBLOCK ?? 0)
 const onlyDirectory = fs.constants.O_DIRECTORY ?? 0
 
 const isWindows = process.platform === "win32"
@@ -575,8 +532,7 @@ export const make = (options: Options): Storage["Service"] => {
     call("replaceDocument", path, () => {
       const target = absolute(path)
       const temporary = temporaryFor(target)
-      // Seconds as a double are exact to a quarter of a microsecond, cut off: so that it never shows as a millisecond less.
-      const seconds = ((modified ?? 0) + 0.0005) / 1000
+      const seconds = secondsOf(modified ?? 0)
       const fill = (fd: number): Step<void> =>
         Effect.gen(function*() {
           yield* write(fd, 0, bytes)

@@ -1,8 +1,9 @@
 /**
  * The readable copy of each event, one JSON file per event. It follows the ledger at its own speed and is never in an append's way.
  *
- * A file is a function of the event's confirmed ledger line alone and is made by one rename, so it does not matter who makes it, or
- * how often. One process at a time does, from a checkpoint on.
+ * A file is a function of the event's confirmed ledger line alone and gets its name by one rename, so it does not matter who makes it, or
+ * how often. One process at a time does, from a checkpoint on. Which files are to be made is decided here; where many are missing, a
+ * thread makes them.
  */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -11,23 +12,27 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
+import { performance } from "node:perf_hooks"
 import * as Metrics from "../../internal/metrics.ts"
 import type { Position } from "../../Position.ts"
 import * as EventStore from "../../services/EventStore.ts"
 import { Index } from "../../services/Index.ts"
 import {
+  type Commit,
   type Cursor,
-  type EventRecord,
+  type EventEntry,
   Ledger,
   type LedgerError,
-  type Place,
-  type Record
+  type TagsEntry
 } from "../../services/Ledger.ts"
 import { Lock } from "../../services/Lock.ts"
 import { Storage } from "../../services/Storage.ts"
+import { encode, encodeEvent, eventName, firstIn, folderOf, lastIn, tagsName } from "./eventFileFormat.ts"
+import * as EventFilesThread from "./EventFilesThread.ts"
 import { type History, toStoreError } from "./History.ts"
 import * as Host from "./host.ts"
-import { inRealTime } from "./realTime.ts"
+import { elapsed, inRealTime } from "./realTime.ts"
+import { segmentName } from "./StoreFolder.ts"
 
 // options
 
@@ -41,18 +46,29 @@ export interface Options {
 
 /** So many files are made before the checkpoint moves. */
 const filesPerStep = 256
-/** Files in one folder, since folders with very many names are slow to list. */
-const filesPerFolder = 1000
-/** So many files are made before other fibers get their turn. */
+/** So many files are made here before other fibers get their turn. */
 const filesPerTurn = 16
-/** How long appends are given way to before some files are made all the same, in milliseconds. */
+/** How long appends are given way to before some more files are made here all the same, in milliseconds. */
 const longestPause = 50
+/** With more files missing than this a thread is started to make them. */
+const manyMissing = 500
+/** While events are appended it pauses for so many times as long as it worked: it wants the same processors and the same disk as they do. */
+const pausesBesideAppends = 19
+/** With nothing to do for so long, in milliseconds, it ends. */
+const idleTime = 10_000
+/** Of a job's lines. */
+const bytesPerJob = 4 * 1024 * 1024
+/** So many records are known in advance, if there are as many: enough for a whole folder. */
+const recordsAhead = 2000
 /** How long a process waits before it asks again whether it may make files, in milliseconds. */
 const retryInterval = 250
 /** How long closing waits for files that are missing, in milliseconds. */
 const closingTime = 1000
 /** In bytes; what is longer is damaged. */
 const longestCheckpoint = 64 * 1024
+
+/** What `temporaryFor` calls a folder of events. */
+const temporaryFolder = /^\.\d{7,}\.\d+\.[0-9a-f]{12}\.tmp$/
 
 // models
 
@@ -98,14 +114,29 @@ They are copies. The record of events is ../ledger, and what is changed or remov
 Tags that were added to an event later stand beside it, in <position>.tags.json.
 `
 
-const pad = (n: number, digits: number) => n.toString().padStart(digits, "0")
-const folderOf = (position: number) => pad(Math.floor(position / filesPerFolder), 7)
-const fileOf = (position: number) => `${folderOf(position)}/${pad(position, 10)}`
+/** A record whose file is to be made, and its commit. */
+interface Todo {
+  readonly entry: EventEntry | TagsEntry
+  readonly commit: Commit
+}
 
-const encode = (json: unknown): Uint8Array => Buffer.from(JSON.stringify(json, null, 2) + "\n")
-
-const eventJson = ({ data, metadata, position, tags, type, version }: EventRecord) =>
-  encode({ position, type, version, tags, metadata, data })
+/** The first ones, which are events of one folder and one segment, and all of them to be mended or none. */
+const batchOf = (todo: ReadonlyArray<Todo>, most: number, mendUpTo: number): ReadonlyArray<Todo> => {
+  const { commit, entry: { position, segment } } = todo[0]!
+  const folder = folderOf(position)
+  let bytes = 0
+  let count = 0
+  for (const next of todo) {
+    if (count > 0) {
+      const isAlike = next.entry.kind === "event" && next.entry.segment === segment &&
+        folderOf(next.entry.position) === folder && next.commit.last <= mendUpTo === commit.last <= mendUpTo
+      bytes += next.entry.length
+      if (!isAlike || count >= most || bytes > bytesPerJob) break
+    }
+    count++
+  }
+  return todo.slice(0, count)
+}
 
 // constructors
 
@@ -121,6 +152,10 @@ export const make = (
     const root = `${options.store}/events`
     const checkpoint = `${root}/checkpoint.json`
     const { boot } = Host.thisProcess
+    const place = yield* EventFilesThread.Place
+    const thread = place === undefined || !options.enabled
+      ? undefined
+      : yield* EventFilesThread.make({ ...place, writeProtect: options.writeProtect })
 
     const news = Latch.makeUnsafe(true)
     const waiters = new Set<
@@ -176,47 +211,33 @@ export const make = (
         Effect.catchIf((error) => error.reason === "SymbolicLink", () => Effect.succeed(true))
       )
 
-    const put = Effect.fnUntraced(function*(
+    /** Of what may be there already. */
+    const mend = Effect.fnUntraced(function*(
       path: string,
       bytes: Uint8Array,
-      how: { readonly isMending: boolean; readonly modified?: number; readonly readOnly?: boolean }
+      how: { readonly modified?: number; readonly readOnly?: boolean }
     ) {
-      const { isMending, ...more } = how
-      if (isMending && !(yield* differs(path, bytes))) {
-        return
-      }
-      yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })
+      if (yield* differs(path, bytes)) yield* storage.replaceDocument(path, bytes, { ...how, sync: true })
     })
 
-    /** `tagged`: beside which events there are files of tags of before, whatever they hold. */
-    const write = Effect.fnUntraced(function*(
-      record: Record,
-      modified: number,
-      isMending: boolean,
-      tagged: ReadonlySet<number>
-    ) {
-      if (record.kind === "event") {
-        const path = `${root}/${fileOf(record.position)}.json`
-        // of an addition that the history does not hold any more; one that it holds comes later
-        if (tagged.has(record.position)) yield* storage.remove(`${root}/${fileOf(record.position)}.tags.json`)
-        return yield* put(path, eventJson(record), { isMending, modified, readOnly: options.writeProtect })
-      }
-      for (const { position } of record.targets) {
-        const tags = (yield* index.addedTags([position], record.position)).get(position)
-        if (tags === undefined) {
-          continue
-        }
-        yield* storage.makeDirectory(`${root}/${folderOf(position)}`, { parents: false })
-        yield* put(`${root}/${fileOf(position)}.tags.json`, encode({ position, tags }), { isMending })
+    const makeTags = Effect.fnUntraced(function*(entry: TagsEntry, isMending: boolean) {
+      for (const { position } of entry.targets) {
+        const tags = (yield* index.addedTags([position], entry.position)).get(position)
+        if (tags === undefined) continue
+        const folder = `${root}/${folderOf(position)}`
+        yield* storage.makeDirectory(folder, { parents: false })
+        const path = `${folder}/${tagsName(position)}`
+        const bytes = encode({ position, tags })
+        yield* isMending ? mend(path, bytes, {}) : storage.replaceDocument(path, bytes, { sync: false })
       }
     })
 
     /** What a process that was killed had not renamed yet. Whoever has the lock is alone here. */
     const removeLeftOvers = Effect.fnUntraced(function*(folder: string) {
       for (const { kind, name } of yield* storage.list(folder)) {
-        if (kind === "file" && /^\..*\.tmp$/.test(name)) {
-          yield* storage.remove(`${folder}/${name}`)
-        }
+        // of a folder the whole name is looked at, since all that is in it goes
+        const isOurs = kind === "file" ? /^\..*\.tmp$/.test(name) : kind === "directory" && temporaryFolder.test(name)
+        if (isOurs) yield* storage.remove(`${folder}/${name}`)
       }
     })
 
@@ -226,7 +247,7 @@ export const make = (
      */
     const removeBeyond = Effect.fnUntraced(function*(head: number) {
       for (const { kind, name: folder } of yield* storage.list(root)) {
-        if (kind !== "directory" || !/^\d{7,}$/.test(folder) || (Number(folder) + 1) * filesPerFolder <= head) continue
+        if (kind !== "directory" || !/^\d{7,}$/.test(folder) || lastIn(folder) < head) continue
         for (const { kind, name } of yield* storage.list(`${root}/${folder}`)) {
           const position = /^(\d{10,})\.(tags\.)?json$/.exec(name)?.[1]
           if (kind !== "file" || position === undefined || Number(position) <= head) continue
@@ -242,6 +263,24 @@ export const make = (
         (entries) => new Set(entries.flatMap(({ name }) => name.endsWith(".tags.json") ? [parseInt(name, 10)] : []))
       )
 
+    /** Gives way to appends for so many milliseconds at the most, and says whether they are still busy: the files go on too, if slowly. */
+    const pause = Effect.fnUntraced(function*(most: number, isBusy: () => boolean) {
+      const until = elapsed() + most
+      while (isBusy()) {
+        if (elapsed() >= until) return true
+        yield* Effect.sleep(5)
+      }
+      return false
+    })
+    // Who appends at full speed may still be found idle at each single look, so it counts what was done since the last one, too.
+    let lastLook = performance.eventLoopUtilization()
+    const isBusy = () => {
+      const now = performance.eventLoopUtilization()
+      const { utilization } = performance.eventLoopUtilization(now, lastLook)
+      lastLook = now
+      return options.isBusy() || utilization > 0.5
+    }
+
     /** Makes the missing files, as long as there are any. */
     const followLedger = Effect.gen(function*() {
       // of a store that is there: one that was deleted is not revived
@@ -252,19 +291,15 @@ export const make = (
       yield* storage.replaceDocument(`${root}/README.txt`, Buffer.from(readme), { sync: false })
       const begin = yield* whereToBegin
       yield* removeLeftOvers(root)
-      yield* removeLeftOvers(`${root}/${folderOf((begin.cursor?.position ?? 0) + 1)}`)
       yield* removeBeyond(history.known().position)
-      const scan = yield* ledger.scan(begin.cursor)
-      const { mend } = begin
+      const { mend: mendUpTo } = begin
       // up to there files may be there of before: all, if there is no checkpoint that fits
-      const again = begin.cursor === undefined ? history.known().position : mend
-      let tagged: ReadonlySet<number> = new Set()
-      let { since } = begin
-      let cursor = begin.cursor
-      let folder = ""
+      const again = begin.cursor === undefined ? history.known().position : mendUpTo
+      let { cursor, since } = begin
       reach(cursor?.position ?? 0)
+
       const save = Effect.suspend(() => {
-        if (cursor === undefined || cursor.position < mend) {
+        if (cursor === undefined || cursor.position < mendUpTo) {
           return Effect.void
         }
         failure = undefined
@@ -277,49 +312,125 @@ export const make = (
           Effect.uninterruptible
         )
       })
+
+      /** What comes next, behind `cursor`. */
+      let todo: Array<Todo> = []
+      const scan = yield* ledger.scan(cursor)
+      const lookAhead = Effect.gen(function*() {
+        while (todo.length < recordsAhead) {
+          const commits = yield* scan.next
+          if (commits.length === 0) return
+          for (const commit of commits) for (const entry of commit.entries) todo.push({ entry, commit })
+        }
+      })
+
+      /** The folder that files are made in, and beside which of its events there are files of tags of before, whatever they hold. */
+      let folder = ""
+      let tagged: ReadonlySet<number> = new Set()
+      const enter = Effect.fnUntraced(function*(next: string, isAgain: boolean) {
+        yield* storage.makeDirectory(`${root}/${next}`, { parents: false })
+        yield* removeLeftOvers(`${root}/${next}`)
+        tagged = isAgain ? yield* tagsIn(next) : new Set()
+        folder = next
+      })
+
+      /** Makes the file of an event, here. */
+      const makeFiles = Effect.fnUntraced(function*(batch: ReadonlyArray<Todo>, isMending: boolean) {
+        const records = yield* ledger.read(batch.map(({ entry }) => entry))
+        for (let i = 0; i < records.length; i++) {
+          const record = records[i]!
+          if (record.kind !== "event") continue
+          const path = `${root}/${folder}/${eventName(record.position)}`
+          const how = { modified: batch[i]!.commit.time, readOnly: options.writeProtect }
+          const bytes = encodeEvent(record)
+          yield* isMending ? mend(path, bytes, how) : storage.replaceDocument(path, bytes, { ...how, sync: false })
+        }
+      })
+
+      /** Makes the next files, and says how many. */
+      const makeSome = Effect.gen(function*() {
+        const { commit: { last }, entry } = todo[0]!
+        const isMending = last <= mendUpTo
+        const next = folderOf(entry.position)
+        const left = history.known().position - entry.position
+        const byThread = !isMending && thread?.isUsable() === true && (thread.isRunning() || left > manyMissing)
+          ? thread
+          : undefined
+        if (entry.kind === "tags") {
+          yield* makeTags(entry, isMending)
+          return 1
+        }
+        const most = byThread === undefined ? filesPerTurn : isBesideAppends ? filesPerStep : Infinity
+        const batch = batchOf(todo, most, mendUpTo)
+        const isNewFolder = next !== folder && entry.position === firstIn(next) &&
+          batch.at(-1)!.entry.position === lastIn(next) && !(yield* storage.exists(`${root}/${next}`))
+        if (next !== folder && !isNewFolder) yield* enter(next, entry.position <= again)
+        // of additions that the history does not hold any more; those that it holds come later
+        for (const { entry } of tagged.size === 0 ? [] : batch) {
+          if (tagged.has(entry.position)) yield* storage.remove(`${root}/${next}/${tagsName(entry.position)}`)
+        }
+        if (byThread !== undefined) {
+          const made = byThread.make({
+            segment: `${options.store}/ledger/${segmentName(entry.segment)}`,
+            folder: `${root}/${next}`,
+            isNewFolder,
+            first: entry.position,
+            offsets: batch.map(({ entry }) => entry.offset),
+            lengths: batch.map(({ entry }) => entry.length),
+            times: batch.map(({ commit }) => commit.time)
+          })
+          const rest = todo.length - batch.length < recordsAhead ? lookAhead : Effect.void
+          const [isMade] = yield* Effect.all([made, rest], { concurrency: "unbounded" })
+          if (isMade) return batch.length
+        }
+        if (isNewFolder) yield* enter(next, false)
+        for (let i = 0; i < batch.length; i += filesPerTurn) {
+          yield* makeFiles(batch.slice(i, i + filesPerTurn), isMending)
+          // other fibers come first
+          yield* Effect.yieldNow
+          yield* pause(longestPause, options.isBusy)
+        }
+        return batch.length
+      })
+
+      let isBesideAppends = false
+      let made = 0
+      let idleSince = elapsed()
       for (;;) {
-        const commits = yield* scan.next
-        if (commits.length === 0) {
+        const begun = elapsed()
+        yield* lookAhead
+        if (todo.length === 0) {
+          if (made > 0) {
+            yield* save
+            made = 0
+            idleSince = elapsed()
+          }
           news.closeUnsafe()
           if (history.known().position > (cursor?.position ?? 0)) continue
+          if (thread?.isRunning() === true && elapsed() - idleSince > idleTime) yield* thread.stop
           yield* Effect.timeoutOption(news.await, retryInterval)
           yield* history.catchUp
           continue
         }
-        // the index must know of these, too
+        // the index must know of these, too; and the store must still be there
         yield* history.catchUp
-        let made = 0
-        for (const commit of commits) {
-          for (let i = 0; i < commit.entries.length; i += filesPerStep) {
-            const entries = commit.entries.slice(i, i + filesPerStep)
-            const records = yield* ledger.read(entries as ReadonlyArray<Place>)
-            for (const record of records) {
-              const next = folderOf(record.position)
-              if (next !== folder) {
-                yield* history.catchUp
-                yield* storage.makeDirectory(`${root}/${folder = next}`, { parents: false })
-                tagged = record.position <= again ? yield* tagsIn(folder) : new Set()
-              }
-              yield* write(record, commit.time, commit.last <= mend, tagged)
-              if (++made % filesPerTurn === 0) yield* giveWay
-            }
-          }
+        const count = yield* makeSome
+        for (const { commit, entry } of todo.slice(0, count)) {
+          if (entry.position < commit.last) continue
           cursor = commit.cursor
           // looked at again, so it is on the disk now; what is new is not
-          if (commit.last <= mend) since = cursor
-          if (made >= filesPerStep) {
-            yield* save
-            made = 0
-          }
+          if (commit.last <= mendUpTo) since = cursor
         }
-        yield* save
+        todo = todo.slice(count)
+        made += count
+        if (made >= filesPerStep) {
+          yield* save
+          made = 0
+        }
+        if (thread?.isRunning() === true) {
+          isBesideAppends = yield* pause(pausesBesideAppends * (elapsed() - begun), isBusy)
+        }
       }
-    })
-
-    /** Other fibers come first, above all those that append; but under appends that never end the files go on too, if slowly. */
-    const giveWay = Effect.gen(function*() {
-      yield* Effect.yieldNow
-      for (let waited = 0; options.isBusy() && waited < longestPause; waited += 5) yield* Effect.sleep(5)
     })
 
     /** What another process reached, which makes the files at present. */
@@ -370,6 +481,7 @@ export const make = (
               Effect.sync(() => failAll(new EventStore.StoreUnavailable({ cause: Cause.squash(cause) })))
             )
         ),
+        Effect.ensuring(thread?.stop ?? Effect.void),
         inRealTime,
         Effect.forkScoped
       )
@@ -380,7 +492,6 @@ export const make = (
           if (reached >= known || failure !== undefined || fiber.pollUnsafe() !== undefined) return Effect.void
           const waiter = { position: known, deferred: Deferred.makeUnsafe<void, EventStore.EventStoreError>() }
           waiters.add(waiter)
-          news.openUnsafe()
           return inRealTime(Effect.ignore(Effect.timeoutOption(Deferred.await(waiter.deferred), closingTime)))
         })
       )
@@ -407,6 +518,7 @@ export const make = (
           }
           const waiter = { position, deferred: Deferred.makeUnsafe<void, EventStore.EventStoreError>() }
           waiters.add(waiter)
+          // what others append is seen now, and not at the next look
           news.openUnsafe()
           return Effect.onInterrupt(Deferred.await(waiter.deferred), () =>
             Effect.sync(() => waiters.delete(waiter)))

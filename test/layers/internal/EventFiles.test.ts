@@ -63,12 +63,19 @@ describe("after another start of the machine", () => {
     Effect.gen(function*() {
       const disk = StorageSimulated.make()
       yield* session(disk, 2, 2)
-      const foreign = ["shop/events/20240101/mine.txt", "shop/events/0000009/mine.json", `${folder}/notes.txt`]
+      const foreign = [
+        "shop/events/20240101/mine.txt",
+        "shop/events/0000009/mine.json",
+        "shop/events/.mine.tmp/notes.txt",
+        `${folder}/notes.txt`
+      ]
       for (const path of foreign) {
         yield* disk.storage.makeDirectory(path.slice(0, path.lastIndexOf("/")))
         yield* write(disk, path, "mine")
       }
-      const gone = [pathOf(3), `${folder}/0000000007.tags.json`, "shop/events/0000009/0000009001.json"]
+      const leftOver = "shop/events/.0000001.123.0123456789ab.tmp/0000001000.json"
+      yield* disk.storage.makeDirectory(leftOver.slice(0, leftOver.lastIndexOf("/")))
+      const gone = [pathOf(3), `${folder}/0000000007.tags.json`, "shop/events/0000009/0000009001.json", leftOver]
       for (const path of gone) yield* write(disk, path, "{}")
       yield* session(disk, 3, 1)
       for (const path of foreign) assert.isTrue(yield* disk.storage.exists(path), path)

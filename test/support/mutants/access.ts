@@ -8,6 +8,7 @@ const access = "src/layers/internal/access.ts"
 const lock = "src/layers/LockFile.ts"
 const names = "src/layers/internal/fileKey.ts"
 const storage = "src/layers/StorageNode.ts"
+const systemCalls = "src/layers/internal/systemCalls.ts"
 
 export const patches: Patches = {
   // modes
@@ -39,12 +40,12 @@ export const patches: Patches = {
 
   // links
   "access-links-in-the-root-followed": {
-    file: storage,
+    file: systemCalls,
     find: `for (let at = path.indexOf("/"); at >= 0;`,
     replace: `for (let at = path.indexOf("/", path.indexOf("/") + 1); at >= 0;`
   },
   "access-links-above-followed": {
-    file: storage,
+    file: systemCalls,
     find: "    if (stats.isSymbolicLink()) return folder\n",
     replace: `    if (stats.isSymbolicLink() && folder.split("/").length < 3) return folder\n`
   },

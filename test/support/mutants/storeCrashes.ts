@@ -25,7 +25,7 @@ export const patches: Patches = {
     replace: ""
   },
   "crashes-short-writes-believed": {
-    file: node,
+    file: "src/layers/internal/systemCalls.ts",
     find: "    written += count\n",
     replace: "    written = bytes.length\n"
   },
@@ -76,9 +76,8 @@ export const patches: Patches = {
   },
   "crashes-half-files-kept": {
     file: "src/layers/internal/EventFiles.ts",
-    find: `      yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })`,
-    replace: `      if (yield* storage.exists(path)) return
-      yield* storage.replaceDocument(path, bytes, { ...more, sync: isMending })`
+    find: `if (yield* differs(path, bytes)) yield* storage`,
+    replace: `if (!(yield* storage.exists(path))) yield* storage`
   },
 
   "crashes-files-beyond-kept": {
