@@ -56,7 +56,7 @@ const refuseLinks = (folder: string): void => {
 }
 
 /** All lines of a job, as they stand in the segment. */
-const readLines = ({ lengths, offsets, segment }: Job): Uint8Array => {
+const readLines = ({ lengths, offsets, segment }: Job): Buffer => {
   refuseLinks(segment.slice(0, segment.lastIndexOf("/")))
   const bytes = Buffer.allocUnsafeSlow(offsets.at(-1)! + lengths.at(-1)! - offsets[0]!)
   const fd = fs.openSync(`${root}/${segment}`, O_RDONLY | safely)
@@ -86,7 +86,7 @@ const writeFiles = (job: Job, write: (name: string, bytes: Uint8Array, time: num
   const bytes = readLines(job)
   for (let i = 0; i < offsets.length; i++) {
     const at = offsets[i]! - offsets[0]!
-    const record = parseRecord(bytes.subarray(at, at + lengths[i]!))
+    const record = parseRecord(bytes, at, at + lengths[i]!)
     if (typeof record === "string") throw new Error(record)
     if (record.kind !== "event" || record.position !== first + i) throw new Error("another record stands there")
     write(eventName(first + i), encodeEvent(record), times[i]!)
