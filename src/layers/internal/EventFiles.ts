@@ -382,6 +382,8 @@ export const make = (
           const rest = todo.length - batch.length < recordsAhead ? lookAhead : Effect.void
           const [isMade] = yield* Effect.all([made, rest], { concurrency: "unbounded" })
           if (isMade) return batch.length
+          // what it was doing when it died
+          yield* removeLeftOvers(isNewFolder ? root : `${root}/${next}`)
         }
         if (isNewFolder) yield* enter(next, false)
         for (let i = 0; i < batch.length; i += filesPerTurn) {
