@@ -203,8 +203,9 @@ describe("event files of many events", () => {
         process.on("worker", kill)
         yield* Effect.addFinalizer(() => Effect.sync(() => process.off("worker", kill)))
         yield* Effect.provide(inTime(allFiles), withThread(root))
-        // one that never does anything is given up
-        assert.strictEqual(started.length, moment === "at once" ? 3 : 2)
+        // one that never does anything is given up; one that did something may have been done before it was dead
+        if (moment === "at once") assert.strictEqual(started.length, 3)
+        else assert.isTrue(started.length === 1 || started.length === 2)
         assert.deepStrictEqual(positionsIn(root), upTo(2000))
         assert.deepStrictEqual(leftOvers(root), [])
       }).pipe(Effect.scoped), 60_000)
