@@ -34,6 +34,11 @@ export interface Options {
   readonly durability?: Ledger.Durability | undefined
   /** The bytes at which a segment is sealed and the next one begun. Default: 64 MiB. */
   readonly segmentSize?: number | undefined
+  /**
+   * Up to so many bytes of the own segment are made ready before they are needed, as line feeds: a sync of a file that has its size
+   * already has less to write. Default: none.
+   */
+  readonly padding?: number | undefined
   /** Makes sealed segments read-only. Default: `false`. */
   readonly writeProtect?: boolean | undefined
   /** How long to wait for another process. Default: 5 seconds. */
@@ -47,6 +52,12 @@ export interface Options {
 }
 
 export const defaultSegmentSize = 64 * 1024 * 1024
+
+/** The padding of a store on a disk. */
+export const diskPadding = 1024 * 1024
+
+/** Padding begins when this part of it was written: who writes little needs none. */
+const paddingStarts = 1 / 16
 
 /** How much is read at a time, going forward. */
 const chunkBytes = 4 * 1024 * 1024
@@ -82,6 +93,8 @@ interface Own {
   readonly scope: Scope.Closeable
   /** Where this process began: nothing before that was written by it. */
   readonly start: Ledger.Cursor
+  /** The byte up to which there is padding, or may be; `Infinity` after the disk refused it. */
+  padded: number
 }
 
 /** What a segment ends with. */
@@ -96,6 +109,22 @@ interface Tail {
   readonly length: number
 }
 
+// padding
+
+let feeds = new Uint8Array(0)
+const lineFeeds = (length: number): Uint8Array => {
+  if (feeds.length < length) feeds = new Uint8Array(length).fill(0x0a)
+  return feeds.subarray(0, length)
+}
+
+const isLineFeeds = (bytes: Uint8Array, from: number): boolean => {
+  for (let i = from; i < bytes.length; i++) if (bytes[i] !== 0x0a) return false
+  return true
+}
+
+/** Whether a mark and padding are all that the bytes are. */
+const isPadded = (bytes: Uint8Array): boolean => bytes.length > 1 && bytes[0] === 0x20 && isLineFeeds(bytes, 1)
+
 // constructors
 
 export const make = Effect.fnUntraced(function*(options: Options) {
@@ -105,6 +134,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const readOnly = options.readOnly ?? false
   const durability = options.durability ?? "sync"
   const segmentSize = options.segmentSize ?? defaultSegmentSize
+  const padding = durability === "sync" ? options.padding ?? 0 : 0
   const writer: Format.Header["writer"] = {
     id: (yield* Random.nextIntBetween(0, 2 ** 48 - 1)).toString(36),
     host: hostname(),
@@ -306,6 +336,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       const run = Format.parseRun(bytes, from.end, from)
       const taken = limit === undefined ? run.commits.slice(0, run.confirmed) : run.commits
       if (taken.length > 0) return taken
+      // what its owner made ready, in front of which nothing is left out
+      if (limit === undefined && run.commits.length === 0 && isPadded(bytes)) return []
       const ended = bytes.length < wanted || (limit !== undefined && wanted === limit - from.end)
       if (run.stop._tag === "Invalid") {
         const { offset, position, problem } = run.stop
@@ -475,8 +507,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   // taking over --------------------------------------------------------------------------------------------------------
 
   /** Whether the whole rest of a segment is its mark and padding. */
-  const isPadding = ({ length, rest }: Tail) =>
-    length === rest.length && rest[0] === 0x20 && rest.subarray(1).every((byte) => byte === 0x0a)
+  const isPadding = ({ length, rest }: Tail) => length === rest.length && rest[0] === 0x20 && isLineFeeds(rest, 1)
 
   /** Carries on in the newest segment, if its last owner left the baton there and nothing came after. */
   const carryOn = Effect.gen(function*() {
@@ -497,7 +528,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
     yield* checkDeleted.pipe(Effect.onError(() => Scope.close(scope, Exit.void)))
-    own = { number: newest, successor: pathOf(newest + 1), file, scope, start: tail.confirmed }
+    own = { number: newest, successor: pathOf(newest + 1), file, scope, start: tail.confirmed, padded: 0 }
     return true
   })
 
@@ -553,7 +584,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         })
       )
       if (done === undefined) continue
-      own = { number, successor: pathOf(number + 1), file, scope, start: done }
+      own = { number, successor: pathOf(number + 1), file, scope, start: done, padded: 0 }
       return true
     }
     return yield* new StorageError({ operation: "takeOver", path: folder, reason: "AlreadyExists" })
@@ -829,8 +860,39 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     if (writing.stopped !== undefined) return afterStop(writing, writing.stopped)
     cursor = writing.last
     const { commits } = writing.group
-    return Exit.succeed({ committed: commits.length, hashes: commits.map((made) => made.cursor.hash), commits })
+    const outcome: Committing = Exit.succeed({
+      committed: commits.length,
+      hashes: commits.map((made) => made.cursor.hash),
+      commits
+    })
+    const lines = paddingFor(writing)
+    return lines === undefined ? outcome : Effect.andThen(pad(writing.own, lines), outcome)
   }
+
+  /** What is to be padded, if the next group would not find room in what is. As much as was written here: a short turn needs little. */
+  const paddingFor = ({ group, own }: Writing): { readonly from: number; readonly length: number } | undefined => {
+    if (padding === 0 || cursor.end + 1 + group.bytes.length <= own.padded) return undefined
+    const written = cursor.end - own.start.end
+    if (written < padding * paddingStarts) return undefined
+    const from = Math.max(own.padded, cursor.end + 1)
+    const length = Math.min(padding, written, segmentSize - from)
+    return length > 0 ? { from, length } : undefined
+  }
+
+  /** Nothing depends on it: it is not synced, and where there is no room for it, there may be for what comes. */
+  const pad = (own: Own, { from, length }: { readonly from: number; readonly length: number }) => {
+    own.padded = from + length
+    const lines = lineFeeds(length)
+    return Effect.catch(own.file.write.atOnce?.(from, lines) ?? own.file.write(from, lines), () =>
+      Effect.sync(() => {
+        own.padded = Infinity
+      }))
+  }
+
+  /** Cuts off the own padding: whoever goes on in the segment would have to read it. */
+  const trim = Effect.suspend(() =>
+    own === undefined || own.padded === 0 ? Effect.void : own.file.truncate(cursor.end + 1)
+  )
 
   const afterStop = Effect.fnUntraced(
     function*({ before, done, group, own: { number } }: Writing, stopped: Exit.Exit<unknown, StorageError>) {
@@ -916,14 +978,15 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const release = Effect.fnUntraced(
     function*(last: boolean) {
       if (own !== undefined && isOwn()) {
+        // Not later: with the baton the segment may be somebody else's.
+        yield* trim
         if (last && durability === "sync") yield* own.file.sync
         // another store may have the name by now
         if (!(yield* own.file.isCurrent)) return
         yield* Effect.scoped(storage.createFile(batonOf(own.number)))
       }
     },
-    (effect) =>
-      Effect.ignore(effect).pipe(Effect.andThen(dropOwn), Effect.andThen(dropLock), turn)
+    (effect) => Effect.ignore(effect).pipe(Effect.andThen(dropOwn), Effect.andThen(dropLock), turn)
   )
 
   // records ------------------------------------------------------------------------------------------------------------

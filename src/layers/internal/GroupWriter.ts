@@ -428,7 +428,9 @@ export const make = (
         Metrics.commitDuration.updateUnsafe(elapsed() - start, context)
       }
       const answerAll = () => {
-        if (again.length === 0) for (const { answer: made, request } of group.dependent) answer(request, made(appended))
+        if (again.length === 0) {
+          for (const { answer: made, request } of group.dependent) answer(request, made(appended))
+        }
         for (let i = 0; i < committed; i++) answer(group.requests[i]!, Exit.succeed(appended[i]!))
         options.onCommit?.()
       }

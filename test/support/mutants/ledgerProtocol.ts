@@ -184,6 +184,23 @@ export const patches: Patches = {
     find: `file.truncate(behind[0] === 0x20 ? length + 1 : length)`,
     replace: `file.truncate(length)`
   },
+  "ledger-trims-too-much": {
+    file,
+    find: `own.file.truncate(cursor.end + 1)`,
+    replace: `own.file.truncate(cursor.end - 1)`
+  },
+  "ledger-trims-behind-the-baton": {
+    file,
+    find: `        yield* trim
+        if (last && durability === "sync") yield* own.file.sync
+        // another store may have the name by now
+        if (!(yield* own.file.isCurrent)) return
+        yield* Effect.scoped(storage.createFile(batonOf(own.number)))\n`,
+    replace: `        if (last && durability === "sync") yield* own.file.sync
+        if (!(yield* own.file.isCurrent)) return
+        yield* Effect.scoped(storage.createFile(batonOf(own.number)))
+        yield* trim\n`
+  },
   "ledger-leaves-gaps": {
     file,
     find:
