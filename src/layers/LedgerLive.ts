@@ -16,7 +16,6 @@ import * as Metric from "effect/Metric"
 import * as Random from "effect/Random"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import { hostname } from "node:os"
 import * as Metrics from "../internal/metrics.ts"
 import * as Ledger from "../services/Ledger.ts"
@@ -27,6 +26,7 @@ import * as Format from "./internal/ledgerFormat.ts"
 import { type PlainEvent, toRecord } from "./internal/plainLine.ts"
 import { RecordCache } from "./internal/recordCache.ts"
 import * as StoreFolder from "./internal/StoreFolder.ts"
+import { Turns } from "./internal/turns.ts"
 
 // options
 
@@ -36,6 +36,11 @@ export interface Options {
   readonly durability?: Ledger.Durability | undefined
   /** The bytes at which a segment is sealed and the next one begun. Default: 64 MiB. */
   readonly segmentSize?: number | undefined
+  /**
+   * Up to so many bytes of the own segment are made ready before they are needed, as line feeds: a sync of a file that has its size
+   * already has less to write. Default: none.
+   */
+  readonly padding?: number | undefined
   /** Makes sealed segments read-only. Default: `false`. */
   readonly writeProtect?: boolean | undefined
   /** How long to wait for another process. Default: 5 seconds. */
@@ -49,6 +54,12 @@ export interface Options {
 }
 
 export const defaultSegmentSize = 64 * 1024 * 1024
+
+/** The padding of a store on a disk. */
+export const diskPadding = 1024 * 1024
+
+/** Padding begins when this part of it was written: who writes little needs none. */
+const paddingStarts = 1 / 16
 
 /** How much is read at a time, going forward. */
 const chunkBytes = 4 * 1024 * 1024
@@ -84,10 +95,14 @@ interface Link {
 /** The segment that this process appends to. */
 interface Own {
   readonly number: number
+  /** The path of the next segment, by which a successor is seen. */
+  readonly successor: string
   readonly file: WritableFile
   readonly scope: Scope.Closeable
   /** Where this process began: nothing before that was written by it. */
   readonly start: Ledger.Cursor
+  /** The byte up to which there is padding, or may be; `Infinity` after the disk refused it. */
+  padded: number
 }
 
 /** What a segment ends with. */
@@ -102,6 +117,22 @@ interface Tail {
   readonly length: number
 }
 
+// padding
+
+let feeds = new Uint8Array(0)
+const lineFeeds = (length: number): Uint8Array => {
+  if (feeds.length < length) feeds = new Uint8Array(length).fill(0x0a)
+  return feeds.subarray(0, length)
+}
+
+const isLineFeeds = (bytes: Uint8Array, from: number): boolean => {
+  for (let i = from; i < bytes.length; i++) if (bytes[i] !== 0x0a) return false
+  return true
+}
+
+/** Whether a mark and padding are all that the bytes are. */
+const isPadded = (bytes: Uint8Array): boolean => bytes.length > 1 && bytes[0] === 0x20 && isLineFeeds(bytes, 1)
+
 // constructors
 
 export const make = Effect.fnUntraced(function*(options: Options) {
@@ -111,6 +142,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   const readOnly = options.readOnly ?? false
   const durability = options.durability ?? "sync"
   const segmentSize = options.segmentSize ?? defaultSegmentSize
+  const padding = durability === "sync" ? options.padding ?? 0 : 0
   const writer: Format.Header["writer"] = {
     id: (yield* Random.nextIntBetween(0, 2 ** 48 - 1)).toString(36),
     host: hostname(),
@@ -158,6 +190,11 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   const bytesOf = (segment: number, offset: number, length: number): Effect.Effect<Uint8Array, StorageError> =>
     handles.use(segment, (file) => file.read(offset, length))
+  /** How many bytes there were; `undefined` if that needs a wait, or goes wrong, of which `bytesOf` tells. */
+  const readInto = (segment: number, offset: number, into: Uint8Array): number | undefined => {
+    const exit = handles.peek(segment)?.read.atOnce?.(offset, into)
+    return exit?._tag === "Success" ? exit.value : undefined
+  }
 
   /** The numbers of the segments among a folder's names, the highest first. */
   const numbersOf = (entries: ReadonlyArray<{ readonly name: string }>): Array<number> =>
@@ -312,6 +349,8 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       const run = Format.parseRun(bytes, from.end, from)
       const taken = limit === undefined ? run.commits.slice(0, run.confirmed) : run.commits
       if (taken.length > 0) return taken
+      // what its owner made ready, in front of which nothing is left out
+      if (limit === undefined && run.commits.length === 0 && isPadded(bytes)) return []
       const ended = bytes.length < wanted || (limit !== undefined && wanted === limit - from.end)
       if (run.stop._tag === "Invalid") {
         const { offset, position, problem } = run.stop
@@ -369,8 +408,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   /** An empty segment of our own whose header found no room on the disk: it is tried again, instead of making another. */
   let spare: { readonly number: number; readonly file: WritableFile; readonly scope: Scope.Closeable } | undefined
   let isSpare = false
-  /** One change of the state at a time. */
-  const turn = (yield* Semaphore.make(1)).withPermits(1)
+  /** One change of the state at a time, each as a whole. */
+  const turns = new Turns()
+  const turn = <A, E, R>(effect: Effect.Effect<A, E, R>) => turns.run(effect)
 
   /** Whether the segment ends, where its successor's header says, in the commit that this header continues. */
   function checkSealed(link: Link) {
@@ -394,7 +434,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     })
   }
 
-  const isOwn = Effect.sync(() => own !== undefined && own.number === cursor.segment && cursor.end >= own.start.end)
+  const isOwn = (): boolean => own !== undefined && own.number === cursor.segment && cursor.end >= own.start.end
 
   const dropOwn = Effect.suspend(() => {
     if (own === undefined) return Effect.void
@@ -428,9 +468,9 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     if (isDeleted) return yield* new Ledger.LedgerDeleted()
     if (unread.length > 0 || ahead.length > 0 || (yield* storage.exists(pathOf(segment + 1)))) return true
     if (yield* isGone(segment)) return yield* Effect.as(checkDeleted, true)
-    if (yield* isOwn) return false
+    if (isOwn()) return false
     // the mark stands at `end`; what comes behind it begins with a brace
-    const count = handles.peek(segment)?.readNow?.(end, peeked)
+    const count = readInto(segment, end, peeked)
     return count === undefined ? (yield* bytesOf(segment, end, 2))[1] === 0x7b : count === 2 && peeked[1] === 0x7b
   })
   /** Each read looks whether something is new: memory of its own for that look would cost more than the look. */
@@ -482,8 +522,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   // taking over --------------------------------------------------------------------------------------------------------
 
   /** Whether the whole rest of a segment is its mark and padding. */
-  const isPadding = ({ length, rest }: Tail) =>
-    length === rest.length && rest[0] === 0x20 && rest.subarray(1).every((byte) => byte === 0x0a)
+  const isPadding = ({ length, rest }: Tail) => length === rest.length && rest[0] === 0x20 && isLineFeeds(rest, 1)
 
   /** Carries on in the newest segment, if its last owner left the baton there and nothing came after. */
   const carryOn = Effect.gen(function*() {
@@ -504,7 +543,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
     yield* checkDeleted.pipe(Effect.onError(() => Scope.close(scope, Exit.void)))
-    own = { number: newest, file, scope, start: tail.confirmed }
+    own = { number: newest, successor: pathOf(newest + 1), file, scope, start: tail.confirmed, padded: 0 }
     return true
   })
 
@@ -560,7 +599,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         })
       )
       if (done === undefined) continue
-      own = { number, file, scope, start: done }
+      own = { number, successor: pathOf(number + 1), file, scope, start: done, padded: 0 }
       return true
     }
     return yield* new StorageError({ operation: "takeOver", path: folder, reason: "AlreadyExists" })
@@ -720,14 +759,13 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       )
     }
     // a segment that was begun meanwhile (after a failure, or when one was full) may have commits of others before it
-    if (own !== undefined) return !(yield* isOwn) || unread.length > 0
+    if (own !== undefined) return !isOwn() || unread.length > 0
     yield* Effect.gen(function*() {
       if (yield* carryOn) return
       yield* takeOver()
       yield* countTakeOver
     }).pipe(
       turn,
-      Effect.uninterruptible,
       Effect.catchTag("StorageError", (error) => Effect.andThen(checkDeleted, Effect.fail(error))),
       Effect.onError(() => dropLock)
     )
@@ -738,71 +776,196 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   const nothing: Ledger.Outcome = { committed: 0, hashes: [], commits: [] }
 
-  const commit = Effect.fnUntraced(function*(
-    batches: Arr.NonEmptyReadonlyArray<Ledger.Batch>,
-    behind = cursor.position
-  ) {
-    if (!(yield* isOwn) || cursor.position !== behind) return nothing
-    let group = Format.encodeGroup(batches, cursor, cursor.end + 1, yield* Clock.currentTimeMillis)
-    if (cursor.end + group.bytes.length > segmentSize && cursor.end > links.at(-1)!.start) {
-      // Through the descriptor that it was written with, which is told of all that went wrong with its pages, whoever saw it before.
-      const synced = durability === "os" && Exit.isSuccess(yield* Effect.exit(own!.file.sync))
-      yield* takeOver(undefined, synced)
-      // somebody else's commits came first: they must be seen before anything is decided
-      if (own?.start.position !== cursor.position) return nothing
-      unread = yield* refresh
-      if (unread.length > 0 || !(yield* isOwn)) return nothing
-      group = Format.encodeGroup(batches, cursor, cursor.end + 1, yield* Clock.currentTimeMillis)
-    }
-    const { file, number } = own!
-    const before = cursor
-    const last = group.commits.at(-1)!.cursor
-    const hashes = group.commits.map((made) => made.cursor.hash)
-    // what became of the group, told by the first confirmed header above it
-    const learn = Effect.gen(function*() {
-      const length = yield* verdict(number)
-      if (length === undefined) return undefined
-      const committed = group.commits.filter((made) => made.cursor.end <= length).length
-      const outcome: Ledger.Outcome = { committed, hashes, commits: [] }
-      return outcome
-    })
-    const unknown = (cause: unknown) => new Ledger.CommitOutcomeUnknown({ cause })
-    /** Whatever keeps it from learning the outcome leaves it unknown, but for the store's end. */
-    const orUnknown = Effect.catch((
-      error: Ledger.LedgerError
-    ): Effect.Effect<never, Ledger.LedgerError | Ledger.CommitOutcomeUnknown> =>
-      Effect.andThen(checkDeleted, Effect.fail(unknown(error)))
-    )
+  /** A group on its way. */
+  interface Writing {
+    readonly own: Own
+    readonly group: Format.EncodedGroup
+    /** Where the history ended before it. */
+    readonly before: Ledger.Cursor
+    readonly last: Ledger.Cursor
+    /** So many steps are behind it. */
+    done: number
+    /** The answer of the step that ended it too early. */
+    stopped: Exit.Exit<unknown, StorageError> | undefined
+  }
 
-    // 1. write, 2. sync. If one fails, the group is not confirmed and never will be: the segment is sealed before it.
-    const written = yield* Effect.exit(
-      Effect.andThen(file.write(before.end + 1, group.bytes), durability === "sync" ? file.sync : Effect.void)
-    )
-    if (Exit.isFailure(written)) {
-      const sealed = yield* Effect.exit(takeOver(before))
-      if (Exit.isFailure(sealed)) return yield* unknown(Cause.squash(written.cause))
-      if (sealed.value) return yield* Effect.failCause(written.cause)
-      return yield* orUnknown(awaitVerdict(learn))
+  interface Step {
+    readonly atOnce: (writing: Writing) => Exit.Exit<unknown, StorageError> | undefined
+    readonly effect: (writing: Writing) => Effect.Effect<unknown, StorageError>
+    /** The answer that says that somebody else goes on. */
+    readonly fenced?: boolean
+  }
+
+  const writes: ReadonlyArray<Step> = [
+    // 1. write
+    {
+      atOnce: ({ before, group, own }) => own.file.write.atOnce?.(before.end + 1, group.bytes),
+      effect: ({ before, group, own }) => own.file.write(before.end + 1, group.bytes)
+    },
+    // 2. sync
+    ...(durability === "sync"
+      ? [{
+        atOnce: ({ own }: Writing) => own.file.sync.atOnce?.(),
+        effect: ({ own }: Writing) => own.file.sync
+      }]
+      : [])
+  ]
+  const steps: ReadonlyArray<Step> = [
+    ...writes,
+    // 3. look
+    {
+      atOnce: ({ own }) => storage.exists.atOnce?.(own.successor),
+      effect: ({ own }) => storage.exists(own.successor),
+      fenced: true
+    },
+    {
+      atOnce: ({ own }) => own.file.isCurrent.atOnce?.(),
+      effect: ({ own }) => own.file.isCurrent,
+      fenced: false
+    },
+    // 4. confirm
+    {
+      atOnce: ({ last, own }) => own.file.write.atOnce?.(last.end, Format.confirmMark),
+      effect: ({ last, own }) => own.file.write(last.end, Format.confirmMark)
     }
-    // 3. look, 4. confirm. If one fails, the group is durable: whoever takes over adopts it.
-    const fenced = yield* Effect.exit(
-      Effect.gen(function*() {
-        if (yield* storage.exists(pathOf(number + 1))) return true
-        if (!(yield* file.isCurrent)) return true
-        yield* file.write(last.end, Format.confirmMark)
-        return false
+  ]
+
+  /** Whether the steps go on. */
+  const took = (writing: Writing, exit: Exit.Exit<unknown, StorageError>): boolean => {
+    const { fenced } = steps[writing.done]!
+    if (Exit.isFailure(exit) || (fenced !== undefined && exit.value === fenced)) {
+      writing.stopped = exit
+      return false
+    }
+    writing.done += 1
+    return true
+  }
+
+  /** Goes on as long as the medium takes the steps at once; `true`: that was all. */
+  const goOnAtOnce = (writing: Writing): boolean => {
+    while (writing.stopped === undefined && writing.done < steps.length) {
+      const exit = steps[writing.done]!.atOnce(writing)
+      if (exit === undefined) return false
+      took(writing, exit)
+    }
+    return true
+  }
+
+  /** The same, and waits for the medium where it takes its time. */
+  const goOn = Effect.fnUntraced(function*(writing: Writing) {
+    while (!goOnAtOnce(writing)) took(writing, yield* Effect.exit(steps[writing.done]!.effect(writing)))
+  })
+
+  /** Commits in the own segment: by a plain function, if nothing has to be waited for. */
+  const write = (batches: Arr.NonEmptyReadonlyArray<Ledger.Batch>, group: Format.EncodedGroup) => {
+    const writing: Writing = {
+      own: own!,
+      group,
+      before: cursor,
+      last: group.commits[batches.length - 1]!.cursor,
+      done: 0,
+      stopped: undefined
+    }
+    return goOnAtOnce(writing) ? outcomeOf(writing) : Effect.flatMap(goOn(writing), () => outcomeOf(writing))
+  }
+
+  type Committing = Effect.Effect<Ledger.Outcome, Ledger.LedgerError | Ledger.CommitOutcomeUnknown>
+
+  const outcomeOf = (writing: Writing): Committing => {
+    if (writing.stopped !== undefined) return afterStop(writing, writing.stopped)
+    cursor = writing.last
+    const { commits } = writing.group
+    const outcome: Committing = Exit.succeed({
+      committed: commits.length,
+      hashes: commits.map((made) => made.cursor.hash),
+      commits
+    })
+    const lines = paddingFor(writing)
+    return lines === undefined ? outcome : Effect.andThen(pad(writing.own, lines), outcome)
+  }
+
+  /** What is to be padded, if the next group would not find room in what is. As much as was written here: a short turn needs little. */
+  const paddingFor = ({ group, own }: Writing): { readonly from: number; readonly length: number } | undefined => {
+    if (padding === 0 || cursor.end + 1 + group.bytes.length <= own.padded) return undefined
+    const written = cursor.end - own.start.end
+    if (written < padding * paddingStarts) return undefined
+    const from = Math.max(own.padded, cursor.end + 1)
+    const length = Math.min(padding, written, segmentSize - from)
+    return length > 0 ? { from, length } : undefined
+  }
+
+  /** Nothing depends on it: it is not synced, and where there is no room for it, there may be for what comes. */
+  const pad = (own: Own, { from, length }: { readonly from: number; readonly length: number }) => {
+    own.padded = from + length
+    const lines = lineFeeds(length)
+    return Effect.catch(own.file.write.atOnce?.(from, lines) ?? own.file.write(from, lines), () =>
+      Effect.sync(() => {
+        own.padded = Infinity
+      }))
+  }
+
+  /** Cuts off the own padding: whoever goes on in the segment would have to read it. */
+  const trim = Effect.suspend(() =>
+    own === undefined || own.padded === 0 ? Effect.void : own.file.truncate(cursor.end + 1)
+  )
+
+  const afterStop = Effect.fnUntraced(
+    function*({ before, done, group, own: { number } }: Writing, stopped: Exit.Exit<unknown, StorageError>) {
+      const hashes = group.commits.map((made) => made.cursor.hash)
+      // what became of the group, told by the first confirmed header above it
+      const learn = Effect.gen(function*() {
+        const length = yield* verdict(number)
+        if (length === undefined) return undefined
+        const committed = group.commits.filter((made) => made.cursor.end <= length).length
+        const outcome: Ledger.Outcome = { committed, hashes, commits: [] }
+        return outcome
       })
-    )
-    if (Exit.isSuccess(fenced) && !fenced.value) {
-      cursor = last
-      const outcome: Ledger.Outcome = { committed: batches.length, hashes, commits: group.commits }
-      return outcome
+      const unknown = (cause: unknown) => new Ledger.CommitOutcomeUnknown({ cause })
+      /** Whatever keeps it from learning the outcome leaves it unknown, but for the store's end. */
+      const orUnknown = Effect.catch((
+        error: Ledger.LedgerError
+      ): Effect.Effect<never, Ledger.LedgerError | Ledger.CommitOutcomeUnknown> =>
+        Effect.andThen(checkDeleted, Effect.fail(unknown(error)))
+      )
+      // 1. or 2. failed: the group is not confirmed and never will be, as the segment is sealed before it.
+      if (done < writes.length && Exit.isFailure(stopped)) {
+        const sealed = yield* Effect.exit(takeOver(before))
+        if (Exit.isFailure(sealed)) return yield* unknown(Cause.squash(stopped.cause))
+        if (sealed.value) return yield* Effect.failCause(stopped.cause)
+        return yield* orUnknown(awaitVerdict(learn))
+      }
+      // 3. found somebody, or 3. or 4. failed: the group is durable, whoever takes over adopts it.
+      yield* dropOwn
+      if (Exit.isSuccess(stopped)) yield* checkDeleted
+      return yield* orUnknown(
+        Exit.isFailure(stopped) ? Effect.andThen(takeOver(), awaitVerdict(learn)) : awaitVerdict(learn)
+      )
     }
-    yield* dropOwn
-    if (Exit.isSuccess(fenced)) yield* checkDeleted
-    return yield* orUnknown(
-      Exit.isFailure(fenced) ? Effect.andThen(takeOver(), awaitVerdict(learn)) : awaitVerdict(learn)
-    )
+  )
+
+  const commit = (
+    batches: Arr.NonEmptyReadonlyArray<Ledger.Batch>,
+    behind: number | undefined
+  ): Committing =>
+    Effect.withFiber((fiber) => {
+      if (!isOwn() || (behind !== undefined && cursor.position !== behind)) return Exit.succeed(nothing)
+      const encode = () =>
+        Format.encodeGroup(batches, cursor, cursor.end + 1, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+      const group = encode()
+      return cursor.end + group.bytes.length > segmentSize && cursor.end > links.at(-1)!.start
+        ? Effect.flatMap(rollOver, (isOurs) => isOurs ? write(batches, encode()) : Exit.succeed(nothing))
+        : write(batches, group)
+    })
+
+  /** Goes on in a new segment; `false` if somebody else's commits came first. */
+  const rollOver = Effect.gen(function*() {
+    // Through the descriptor that it was written with, which is told of all that went wrong with its pages, whoever saw it before.
+    const synced = durability === "os" && Exit.isSuccess(yield* Effect.exit(own!.file.sync))
+    yield* takeOver(undefined, synced)
+    // somebody else's commits came first: they must be seen before anything is decided
+    if (own?.start.position !== cursor.position) return false
+    unread = yield* refresh
+    return unread.length === 0 && isOwn()
   })
 
   /** The length at which the history seals a segment; `undefined` as long as no confirmed header above it tells. */
@@ -829,15 +992,16 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   const release = Effect.fnUntraced(
     function*(last: boolean) {
-      if (own !== undefined && (yield* isOwn)) {
+      if (own !== undefined && isOwn()) {
+        // Not later: with the baton the segment may be somebody else's.
+        yield* trim
         if (last && durability === "sync") yield* own.file.sync
         // another store may have the name by now
         if (!(yield* own.file.isCurrent)) return
         yield* Effect.scoped(storage.createFile(batonOf(own.number)))
       }
     },
-    (effect) =>
-      Effect.ignore(effect).pipe(Effect.andThen(dropOwn), Effect.andThen(dropLock), Effect.uninterruptible, turn)
+    (effect) => Effect.ignore(effect).pipe(Effect.andThen(dropOwn), Effect.andThen(dropLock), turn)
   )
 
   // records ------------------------------------------------------------------------------------------------------------
@@ -892,7 +1056,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     for (let at = from; at < places.length;) {
       const piece = pieceAt(places, at, scratchBytes)
       if (piece.length > scratchBytes) return at
-      const count = handles.peek(piece.segment)?.readNow?.(piece.low, scratch.subarray(0, piece.length))
+      const count = readInto(piece.segment, piece.low, scratch.subarray(0, piece.length))
       if (count === undefined) return at
       const problem = parsePiece(places, piece, scratch.subarray(0, count), records)
       if (problem !== undefined) return problem
@@ -1053,7 +1217,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       }))
     ),
     isBehind,
-    refresh: turn(Effect.uninterruptible(refresh)),
+    refresh: turn(refresh),
     acquire,
     shouldRelease: Effect.suspend(() =>
       held === undefined
@@ -1062,7 +1226,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
           lost ? Effect.succeed(true) : held?.held.isContended ?? Effect.succeed(false))
     ),
     release: release(false),
-    commit: (batches, behind) => turn(Effect.uninterruptible(commit(batches, behind))),
+    commit: (batches, behind) => turn(commit(batches, behind)),
     read,
     commitOf,
     scan,

@@ -154,10 +154,11 @@ const check = (options: Options): InvalidOption | undefined => {
 
 const wire = (
   options: Omit<Options, "root">,
-  medium: Layer.Layer<Storage | Lock>
+  medium: Layer.Layer<Storage | Lock>,
+  padding?: number
 ): Layer.Layer<Services, EventStoreError> => {
   const { allowOtherHosts, eventFiles, readOnly, rebuild, stateFiles, store, writeProtect } = options
-  const ledger = LedgerLive.layer(options)
+  const ledger = LedgerLive.layer({ ...options, padding })
   const index = IndexLive.layer({ store, ...(readOnly === undefined ? {} : { readOnly }) })
   const states = ProjectionStoreFiles.layer({ store, readOnly, stateFiles, writeProtect, allowOtherHosts })
   const projections = Layer.provide(ProjectionsLive.layer({ rebuild }), states)
@@ -198,7 +199,8 @@ export const layer = (options: Options): Layer.Layer<Services, OpenError> =>
     const storage = StorageNode.layer(given)
     yield* inspect(options.store, storage)
     const thread = Layer.succeed(EventFilesThread.Place, { ...given, root: resolve(given.root) })
-    return Layer.provide(wire(options, Layer.mergeAll(storage, LockFile.layer(given))), thread)
+    const wired = wire(options, Layer.mergeAll(storage, LockFile.layer(given)), LedgerLive.diskPadding)
+    return Layer.provide(wired, thread)
   }))
 
 /**

@@ -9,6 +9,7 @@
  * (This finds links that are there. Somebody who may write to these folders can still put one in between the look and the call.)
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
@@ -71,11 +72,13 @@ export class Pace {
   private calls = 0
   private interval = probeEvery
 
-  /** Whether the next call is to be made synchronously; then `took` must be told. */
+  /** Whether the next call is to be made synchronously; then `took` must be told, and otherwise that it was `passed` over. */
   isSynchronous(): boolean {
-    if (this.average <= slow) return true
+    return this.average <= slow || this.calls + 1 >= this.interval
+  }
+
+  passed(): void {
     this.calls += 1
-    return this.calls >= this.interval
   }
 
   took(milliseconds: number): void {
@@ -126,6 +129,11 @@ class Calls {
     return this.how === "synchronous" || (this.how === "adaptive" && bytes <= large && this.pace.isSynchronous())
   }
 
+  /** It is made asynchronously. */
+  passed(bytes: number): void {
+    if (bytes <= large) this.pace.passed()
+  }
+
   /** Makes it synchronously, and throws what it throws. */
   now<A>(synchronous: () => A): A {
     const start = performance.now()
@@ -146,7 +154,10 @@ const makeStep = (how: Options["calls"]) => () => {
     bytes = 0
   ): Step<A> =>
     Effect.suspend(() => {
-      if (!calls.isSynchronous(bytes)) return later(asynchronous)
+      if (!calls.isSynchronous(bytes)) {
+        calls.passed(bytes)
+        return later(asynchronous)
+      }
       try {
         return Effect.succeed(calls.now(synchronous))
       } catch (cause) {
@@ -332,11 +343,11 @@ export const make = (options: Options): Storage["Service"] => {
     path: StoragePath,
     { calls }: Kind,
     synchronous: () => A
-  ): Effect.Effect<A, StorageError> => {
+  ): Exit.Exit<A, StorageError> => {
     try {
-      return Effect.succeed(calls.now(synchronous))
+      return Exit.succeed(calls.now(synchronous))
     } catch (cause) {
-      return Effect.fail(toError(operation, path, cause))
+      return Exit.fail(toError(operation, path, cause))
     }
   }
 
@@ -421,6 +432,7 @@ export const make = (options: Options): Storage["Service"] => {
         checkRange(offset, bytes)
         if (!isOpen) return Effect.die(new Error(`${path} is used after its scope closed`))
         if (kind.calls.isSynchronous(bytes)) return atOnce(operation, path, kind, synchronous)
+        kind.calls.passed(bytes)
         return call(operation, path, () => {
           users += 1
           return Effect.onExit(later(asynchronous), () => {
@@ -429,6 +441,14 @@ export const make = (options: Options): Storage["Service"] => {
           })
         })
       })
+    /** The same as a plain function. What is closed is left to the effect, which says so. */
+    const now = <A>(
+      operation: string,
+      kind: Kind,
+      synchronous: () => A,
+      bytes = 0
+    ): Exit.Exit<A, StorageError> | undefined =>
+      isOpen && kind.calls.isSynchronous(bytes) ? atOnce(operation, path, kind, synchronous) : undefined
     /** How much is to be read: no more than there is, so that asking for all of a file does not take all of the memory. */
     const within = (length: number, offset: number, { size }: fs.Stats): number =>
       Math.max(0, Math.min(length, size - offset))
@@ -439,6 +459,9 @@ export const make = (options: Options): Storage["Service"] => {
       const into = buffer(length)
       readAllAsync(fd, into, offset, (error, count) => error === null ? done(null, taken(into, count!)) : done(error))
     }
+    const sync = () => fs.fdatasyncSync(fd)
+    // The own inode cannot go to another file while this one is open, so it is looked up once.
+    const isCurrent = () => isNamed(lookSync(target))
     const file: WritableFile = {
       path,
       size: use(
@@ -447,53 +470,62 @@ export const make = (options: Options): Storage["Service"] => {
         () => fs.fstatSync(fd).size,
         (done) => fs.fstat(fd, (error, stats) => error === null ? done(null, stats.size) : done(error))
       ),
-      read: (offset, length) =>
-        use(
-          "read",
-          reading,
-          () => {
-            const into = buffer(length <= small ? length : within(length, offset, fs.fstatSync(fd)))
-            return taken(into, readAll(fd, into, offset))
-          },
-          (done) =>
-            length <= small
-              ? readFrom(offset, length, done)
-              : fs.fstat(
-                fd,
-                (error, stats) => error === null ? readFrom(offset, within(length, offset, stats), done) : done(error)
-              ),
-          offset,
-          length
-        ),
-      readNow: (offset, into) => {
-        if (!isOpen || !reading.calls.isSynchronous(into.length)) return undefined
-        try {
-          return reading.calls.now(() => {
+      read: Object.assign(
+        (offset: number, length: number) =>
+          use(
+            "read",
+            reading,
+            () => {
+              const into = buffer(length <= small ? length : within(length, offset, fs.fstatSync(fd)))
+              return taken(into, readAll(fd, into, offset))
+            },
+            (done) =>
+              length <= small
+                ? readFrom(offset, length, done)
+                : fs.fstat(
+                  fd,
+                  (error, stats) => error === null ? readFrom(offset, within(length, offset, stats), done) : done(error)
+                ),
+            offset,
+            length
+          ),
+        {
+          atOnce: (offset: number, into: Uint8Array) => {
             checkRange(offset, into.length)
-            return readAll(fd, into, offset)
-          })
-        } catch {
-          return undefined
+            return now("read", reading, () => readAll(fd, into, offset), into.length)
+          }
         }
-      },
-      write: (offset, bytes) =>
-        use(
-          "write",
-          writing,
-          () => writeAll(fd, bytes, offset),
-          (done) => writeAllAsync(fd, bytes, offset, done),
-          offset,
-          bytes.length
-        ),
-      sync: use("sync", syncing, () => fs.fdatasyncSync(fd), (done) => fs.fdatasync(fd, done)),
+      ),
+      write: Object.assign(
+        (offset: number, bytes: Uint8Array) =>
+          use(
+            "write",
+            writing,
+            () => writeAll(fd, bytes, offset),
+            (done) => writeAllAsync(fd, bytes, offset, done),
+            offset,
+            bytes.length
+          ),
+        {
+          atOnce: (offset: number, bytes: Uint8Array) => {
+            checkRange(offset, bytes.length)
+            return now("write", writing, () => writeAll(fd, bytes, offset), bytes.length)
+          }
+        }
+      ),
+      sync: Object.assign(use("sync", syncing, sync, (done) => fs.fdatasync(fd, done)), {
+        atOnce: () => now("sync", syncing, sync)
+      }),
       truncate: (size) =>
         use("truncate", truncating, () => fs.ftruncateSync(fd, size), (done) => fs.ftruncate(fd, size, done), size),
-      // The own inode cannot go to another file while this one is open, so it is looked up once.
-      isCurrent: use(
-        "isCurrent",
-        looking,
-        () => isNamed(lookSync(target)),
-        (done) => lookAsync(target, (error, named) => error === null ? done(null, isNamed(named)) : done(error))
+      isCurrent: Object.assign(
+        use(
+          "isCurrent",
+          looking,
+          isCurrent,
+          (done) => lookAsync(target, (error, named) => error === null ? done(null, isNamed(named)) : done(error))
+        ),
+        { atOnce: () => now("isCurrent", looking, isCurrent) }
       )
     }
     return {
@@ -652,26 +684,35 @@ export const make = (options: Options): Storage["Service"] => {
         (watcher) => Effect.sync(() => watcher?.close())
       ), { bufferSize: 1, strategy: "sliding" })
 
+  const exists = (path: StoragePath): Exit.Exit<boolean, StorageError> | undefined => {
+    const target = absolute(path)
+    return looking.calls.isSynchronous(0)
+      ? atOnce("exists", path, looking, () => lookSync(target) !== undefined)
+      : undefined
+  }
+
   return {
     createFile: (path) => openScoped("createFile", path, makeFile),
     openFile: (path) =>
       Effect.map(
         openScoped("openFile", path, (target) => openFile(target, O_RDONLY)),
-        ({ isCurrent, read, readNow, size }): File => ({ path, size, read, readNow, isCurrent })
+        ({ isCurrent, read, size }): File => ({ path, size, read, isCurrent })
       ),
     openWritable: (path) => openScoped("openWritable", path, (target) => openFile(target, O_RDWR)),
-    exists: (path) =>
-      Effect.suspend(() => {
-        const target = absolute(path)
-        if (looking.calls.isSynchronous(0)) {
-          return atOnce("exists", path, looking, () => lookSync(target) !== undefined)
-        }
-        return call("exists", path, () =>
-          later((done) =>
-            lookAsync(target, (error, stats) =>
-              error === null ? done(null, stats !== undefined) : done(error))
-          ))
-      }),
+    exists: Object.assign(
+      (path: StoragePath) =>
+        Effect.suspend((): Effect.Effect<boolean, StorageError> => {
+          const known = exists(path)
+          if (known !== undefined) return known
+          looking.calls.passed(0)
+          return call("exists", path, () =>
+            later((done) =>
+              lookAsync(absolute(path), (error, stats) =>
+                error === null ? done(null, stats !== undefined) : done(error))
+            ))
+        }),
+      { atOnce: exists }
+    ),
     claim: (path) =>
       call("claim", path, () => {
         const target = absolute(path)

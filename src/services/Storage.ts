@@ -11,6 +11,7 @@
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
@@ -26,32 +27,43 @@ export interface Entry {
   readonly kind: "file" | "directory" | "link" | "other"
 }
 
+/**
+ * A call that a fast medium can make as a plain function as well, with the same steps and answers: running an effect may cost more
+ * than the call. It belongs to the effect, or to the function that makes it, so that who replaces that replaces both.
+ */
+export interface AtOnce<Args extends ReadonlyArray<unknown>, A> {
+  /** `undefined`: nothing was done, as the medium would keep all of the process waiting; run the effect. */
+  readonly atOnce?: ((...args: Args) => Exit.Exit<A, StorageError> | undefined) | undefined
+}
+
 /** A file that is open for positional reads, while others may write to it. */
 export interface File {
   /** The path under which it was opened. */
   readonly path: StoragePath
   /** In bytes. */
   readonly size: Effect.Effect<number, StorageError>
-  /** Fewer bytes than asked for only at the end of the file. */
-  readonly read: (offset: number, length: number) => Effect.Effect<Uint8Array, StorageError>
   /**
-   * The same at once, into memory of the caller's own: how many bytes there were. `undefined` if it would have to wait, or if anything
-   * is wrong: `read` then tells what. For whoever reads so many small pieces that a call for each of them is what takes the time.
+   * Fewer bytes than asked for only at the end of the file. At once it reads into memory of the caller's own, and answers how many bytes
+   * there were: for whoever reads so many small pieces that memory and an effect for each of them are what takes the time.
    */
-  readonly readNow?: ((offset: number, into: Uint8Array) => number | undefined) | undefined
+  readonly read:
+    & ((offset: number, length: number) => Effect.Effect<Uint8Array, StorageError>)
+    & AtOnce<[offset: number, into: Uint8Array], number>
   /** Whether the path still names this very file: `false` if it was removed, replaced, or its folder renamed. */
-  readonly isCurrent: Effect.Effect<boolean, StorageError>
+  readonly isCurrent: Effect.Effect<boolean, StorageError> & AtOnce<[], boolean>
 }
 
 /** A file that is open for positional writes. */
 export interface WritableFile extends File {
   /** Writes all bytes at the offset, or fails; after a failure any part of them may be there. Not durable before `sync`. */
-  readonly write: (offset: number, bytes: Uint8Array) => Effect.Effect<void, StorageError>
+  readonly write:
+    & ((offset: number, bytes: Uint8Array) => Effect.Effect<void, StorageError>)
+    & AtOnce<[offset: number, bytes: Uint8Array], void>
   /**
    * Returns after all bytes written before, and the file's size, are on the medium. After a failure nothing is known about
    * them: the kernel may have marked the lost pages clean, so another `sync` that succeeds says nothing.
    */
-  readonly sync: Effect.Effect<void, StorageError>
+  readonly sync: Effect.Effect<void, StorageError> & AtOnce<[], void>
   readonly truncate: (size: number) => Effect.Effect<void, StorageError>
 }
 
@@ -75,7 +87,9 @@ export class Storage extends Context.Service<Storage, {
   /** Opens a file that exists, for reading and writing. */
   readonly openWritable: (path: StoragePath) => Effect.Effect<WritableFile, StorageError, Scope.Scope>
   /** Whether the path names anything. */
-  readonly exists: (path: StoragePath) => Effect.Effect<boolean, StorageError>
+  readonly exists:
+    & ((path: StoragePath) => Effect.Effect<boolean, StorageError>)
+    & AtOnce<[path: StoragePath], boolean>
   /** Removes a file and says whether it was this call that did: of two processes one is told `true`. */
   readonly claim: (path: StoragePath) => Effect.Effect<boolean, StorageError>
   /**

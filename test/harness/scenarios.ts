@@ -97,6 +97,15 @@ export const scenarios = {
     ],
     preemptions: limit(2, 4)
   }),
+  "hand-over of a padded segment": (shape) => ({
+    disks: [fresh()],
+    programs: [
+      writer("A", [["a1"], ["a2"]], with_(shape, { padding: 600 }), { releasesEach: true, tries: 1 }),
+      writer("B", [["b1"]], with_(shape, { padding: 600 }), { releasesEach: true, tries: 1 }),
+      reader("R", 2, shape)
+    ],
+    preemptions: limit(1, 3)
+  }),
   "the owner was killed": (shape) => ({
     disks: [killed(), killedIn("mark"), killedIn("sync")],
     programs: [writer("A", [["a1"]], shape), writer("B", [["b1"]], shape)],

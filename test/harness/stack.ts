@@ -25,6 +25,8 @@ export interface Options {
   readonly access?: StorageNode.Options["access"]
   /** Bytes. Default: 2000, some eight events. */
   readonly segmentSize?: number
+  /** Bytes. Default: 400, as much as an event takes. */
+  readonly padding?: number
   /** Bytes. Default: 1200, some five events. */
   readonly runBytes?: number
   /** So many runs of the index become one. */
@@ -37,7 +39,7 @@ export interface Options {
 export const layer = (options: Options) => {
   const { access, calls = "synchronous", durability, eventFiles = false, readOnly, rebuild, root, writeProtect } =
     options
-  const { fanOut, runBytes = 1200, segmentSize = 2000 } = options
+  const { fanOut, padding = 400, runBytes = 1200, segmentSize = 2000 } = options
   return Layer.merge(
     Layer.provide(
       ProjectionsLive.layer({ rebuild }),
@@ -47,7 +49,7 @@ export const layer = (options: Options) => {
   ).pipe(
     Layer.provideMerge(EventStoreLive.layer({ store, eventFiles, readOnly, writeProtect })),
     Layer.provide(IndexLive.layer({ store, runBytes, fanOut, readOnly })),
-    Layer.provideMerge(LedgerLive.layer({ store, durability, segmentSize, readOnly, writeProtect })),
+    Layer.provideMerge(LedgerLive.layer({ store, durability, segmentSize, padding, readOnly, writeProtect })),
     Layer.provide(LockGranted.layer),
     Layer.provideMerge(StorageNode.layer({ root, calls, access }))
   )

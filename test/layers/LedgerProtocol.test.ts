@@ -17,6 +17,7 @@ describe("the protocol holds", () => {
     "a reader beside two that do not wait",
     "a group that is seen half written",
     "hand-over and back",
+    "hand-over of a padded segment",
     "roll-over"
   ])
 })

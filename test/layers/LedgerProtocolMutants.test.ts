@@ -38,6 +38,8 @@ const cases: ReadonlyArray<
   ["seals-behind-the-failed", "a sync fails"],
   ["adopts-half-a-batch", "a torn tail"],
   ["cuts-the-mark-off", "two writers, one baton"],
+  ["trims-too-much", "hand-over of a padded segment"],
+  ["trims-behind-the-baton", "hand-over of a padded segment"],
   ["leaves-gaps", "two writers, one baton", { recovers: true }],
   ["swallows-at-roll-over", "roll-over"],
   ["name-not-synced", "one store, made by two"],

@@ -120,6 +120,59 @@ export const suite = (name: string, layer: Layer.Layer<Storage | Lock, unknown>)
     )
 
     test(
+      "makes its segment ready ahead, which others pass over, and cuts that off before it gives way",
+      Effect.gen(function*() {
+        const storage = yield* Storage
+        const options = { padding: 4096, segmentSize: 20_000 }
+        const a = yield* open(options)
+        const b = yield* open(options)
+        const sizeOf = (n: number) => Effect.scoped(Effect.flatMap(storage.openFile(segment(n)), (file) => file.size))
+        const behind = (cursor: Ledger.Cursor) =>
+          Effect.scoped(
+            Effect.flatMap(storage.openFile(segment(cursor.segment)), (file) => file.read(cursor.end, 9000))
+          )
+        const ids: Array<string> = []
+        const append = Effect.fnUntraced(function*(ledger: Ledger.Ledger["Service"], count: number) {
+          for (let i = 0; i < count; i++) {
+            ids.push(`e${ids.length}`)
+            yield* commit(ledger, batch(ids.at(-1)!))
+          }
+          return yield* ledger.cursor
+        })
+        const first = yield* append(a.ledger, 8)
+        // as much as was written, in front of it only line feeds, and the mark where it belongs
+        const rest = yield* behind(first)
+        assert.isAbove(rest.length, 500)
+        assert.strictEqual(rest[0], 0x20)
+        assert.isTrue(rest.subarray(1).every((byte) => byte === 0x0a))
+        assert.deepStrictEqual((yield* a.ledger.segments).map(({ bytes }) => bytes), [first.end])
+        // others stop at it, and go on when there is more
+        assert.strictEqual((yield* catchUp(b.ledger)).length, 8)
+        assert.isFalse(yield* b.ledger.isBehind)
+        assert.deepStrictEqual(yield* catchUp(b.ledger), [])
+        yield* append(a.ledger, 1)
+        assert.isTrue(yield* b.ledger.isBehind)
+        assert.strictEqual((yield* catchUp(b.ledger)).length, 1)
+        // nothing but the mark is left of it for who comes next, in the same segment
+        yield* a.ledger.release
+        const released = yield* a.ledger.cursor
+        assert.strictEqual(yield* sizeOf(1), released.end + 1)
+        const next = yield* append(b.ledger, 3)
+        assert.strictEqual(next.segment, 1)
+        // no segment becomes longer by it, and a sealed one ends with its mark
+        const last = yield* append(b.ledger, 60)
+        assert.isAbove(last.segment, 1)
+        assert.isAtMost(yield* sizeOf(last.segment), 20_000)
+        assert.strictEqual(yield* sizeOf(1), (yield* b.ledger.segments)[0]!.bytes + 1)
+        // who opens it meanwhile finds its end
+        const c = yield* open({ ...options, readOnly: true })
+        assert.deepStrictEqual(yield* idsOf(c.ledger), ids)
+        yield* c.close
+        yield* b.close
+        assert.deepStrictEqual(yield* idsOf((yield* open()).ledger), ids)
+      })
+    )
+    test(
       "commits nothing behind another position than the one that was decided on",
       Effect.gen(function*() {
         const { close, ledger } = yield* open()

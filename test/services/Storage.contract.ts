@@ -85,20 +85,21 @@ export const suite = <E>(name: string, layer: Layer.Layer<Storage, E>): void => 
         const written = yield* storage.createFile("a")
         yield* written.write(0, bytes("hello"))
         const file = yield* storage.openFile("a")
-        if (file.readNow === undefined) return
+        const { atOnce } = file.read
+        if (atOnce === undefined) return
         const into = new Uint8Array(10).fill(1)
         for (const [offset, length] of [[0, 5], [1, 3], [3, 10], [5, 1], [100, 5], [0, 0]] as const) {
-          const count = file.readNow(offset, into.subarray(0, length))
+          const exit = atOnce(offset, into.subarray(0, length))
           // it may always say that it would have to wait
-          if (count !== undefined) {
-            assert.strictEqual(text(into.subarray(0, count)), text(yield* file.read(offset, length)))
+          if (exit !== undefined) {
+            assert.strictEqual(text(into.subarray(0, yield* exit)), text(yield* file.read(offset, length)))
           }
         }
-        assert.isUndefined(file.readNow(-1, into))
+        assert.throws(() => atOnce(-1, into))
         const scope = Scope.makeUnsafe()
         const closed = yield* Scope.provide(storage.openFile("a"), scope)
         yield* Scope.close(scope, Exit.void)
-        assert.isUndefined(closed.readNow!(0, into))
+        assert.isUndefined(closed.read.atOnce!(0, into))
       })
 
       test("hold NULs where nothing was written", function*() {

@@ -8,7 +8,6 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
-import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import type { AppendCondition } from "../../AppendCondition.ts"
 import * as Json from "../../internal/json.ts"
@@ -37,8 +36,12 @@ const keepWhenContended = 50
 const keepAfterConflict = 15
 /** How long it is kept with nothing to write and nobody waiting, in milliseconds. */
 const keepWhenIdle = 1000
+/** After so many groups of one caller it is looked whether others would come. */
+const hurriedGroups = 16
 /** How often an idle holder looks whether somebody waits, in milliseconds. */
 const idleLook = 20
+/** How often a writer that waits takes in what the others commit, in milliseconds. */
+const followInterval = 5
 /** How often a busy holder looks, in milliseconds. */
 const busyLook = 5
 
@@ -139,6 +142,7 @@ export const make = (
   Effect.gen(function*() {
     const ledger = yield* Ledger.Ledger
     const index = yield* Index
+    const context = yield* Effect.context<never>()
     let queue: Array<Request> = []
     let isClosed = false
     let isWriting = false
@@ -339,15 +343,41 @@ export const make = (
     }
     const isTags = (request: Request) => request.events.length === 0
 
+    /** How many callers there were at the end of the last group: those that it answered, and those that waited. */
+    let expected = 0
+    /** How many groups were begun since the last for which others were given the time to come. */
+    let hurried = 0
+
+    /**
+     * Whether others may come when they are let run first: who was just answered, often, or who could not yet say what it wants because
+     * a medium that is fast never lets anybody run in between. Sharing a sync is worth the turn; a single caller waits now and then only.
+     */
+    const isWorthWaiting = () => {
+      const isWorth = expected > 1 ? queue.length < expected : ++hurried >= hurriedGroups
+      if (isWorth) hurried = 0
+      return isWorth
+    }
+
     /** Whether another process' commits came before the last group. */
     let isOvertaken = false
 
-    const writeGroup = Effect.gen(function*() {
+    /** What is nearly always so, that nothing is in anybody's way, takes no more effects than the commit itself. */
+    const writeGroup = Effect.suspend(() => {
       const requests = nextGroup()
       isOvertaken = false
       for (const request of requests) request.isStaged = true
       const group = emptyGroup(history.known().position)
-      for (const request of requests) {
+      for (let i = 0; i < requests.length; i++) {
+        const request = requests[i]!
+        if (!isClear(group, request)) return Effect.andThen(stageRest(group, requests, i), commit(group))
+        put(group, request)
+      }
+      return commit(group)
+    })
+
+    const stageRest = Effect.fnUntraced(function*(group: Group, requests: ReadonlyArray<Request>, from: number) {
+      for (let i = from; i < requests.length; i++) {
+        const request = requests[i]!
         if (isClear(group, request)) {
           put(group, request)
           continue
@@ -356,29 +386,53 @@ export const make = (
         // damage that its condition needs: this one fails, the others go on
         if (Exit.isFailure(staged)) answer(request, mapped(staged))
       }
-      if (group.batches.length === 0) return
-      const start = elapsed()
-      let position = group.behind
-      const outcome = yield* Effect.exit(history.commit(ledger.commit(group.batches as never, position)))
+    })
+
+    const commit = (group: Group): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        if (group.batches.length === 0) return Effect.void
+        const start = elapsed()
+        return Effect.matchCauseEffect(history.commit(ledger.commit(group.batches as never, group.behind)), {
+          onFailure: (cause) => settle(group, Exit.failCause(cause), start),
+          onSuccess: (outcome) => settle(group, Exit.succeed(outcome), start)
+        })
+      })
+
+    /** Answers who is in the group; what is left to do is a look at what others committed. */
+    const settle = (
+      group: Group,
+      outcome: Exit.Exit<Ledger.Outcome, Ledger.LedgerError | Ledger.CommitOutcomeUnknown>,
+      start: number
+    ): Effect.Effect<void> => {
       isOwner = Exit.isSuccess(outcome) && outcome.value.committed === group.batches.length
+      expected = group.requests.length + queue.length
       if (Exit.isFailure(outcome)) {
         const exit = mapped(outcome)
         for (const request of group.requests) answer(request, exit)
         for (const { request } of group.dependent) answer(request, exit)
-        return
+        return Effect.void
       }
-      const { committed, hashes } = outcome.value
+      const { commits, committed, hashes } = outcome.value
       const appended: Array<EventStore.Appended> = []
+      let position = group.behind
+      let events = 0
       for (let i = 0; i < committed; i++) {
         const positions = group.batches[i]!.map(() => ++position as Position)
+        events += group.requests[i]!.events.length
         appended.push({ positions: positions as never, head: position as Position, hash: hashes[i]!, duplicate: false })
       }
       // Before anybody is answered, so that who was answered is counted.
       if (committed > 0) {
-        const events = group.requests.slice(0, committed).reduce((sum, request) => sum + request.events.length, 0)
         // tags that are added are no events
-        if (events > 0) yield* Metric.update(Metrics.commitSize, events)
-        yield* Metric.update(Metrics.commitDuration, elapsed() - start)
+        if (events > 0) Metrics.commitSize.updateUnsafe(events, context)
+        Metrics.commitDuration.updateUnsafe(elapsed() - start, context)
+      }
+      const answerAll = () => {
+        if (again.length === 0) {
+          for (const { answer: made, request } of group.dependent) answer(request, made(appended))
+        }
+        for (let i = 0; i < committed; i++) answer(group.requests[i]!, Exit.succeed(appended[i]!))
+        options.onCommit?.()
       }
       // What another process's commits overtook begins again: conditions are checked anew. Callers see latency only.
       const again = group.requests.slice(committed)
@@ -387,14 +441,11 @@ export const make = (
         for (const request of again) request.isStaged = false
         queue = [...again, ...queue]
         isOvertaken = true
-        yield* catchUp
-      } else {
-        if (outcome.value.commits.length === 0) yield* catchUp
-        for (const { answer: made, request } of group.dependent) answer(request, made(appended))
       }
-      for (let i = 0; i < committed; i++) answer(group.requests[i]!, Exit.succeed(appended[i]!))
-      options.onCommit?.()
-    })
+      if (again.length > 0 || commits.length === 0) return Effect.andThen(catchUp, Effect.sync(answerAll))
+      answerAll()
+      return Effect.void
+    }
     const catchUp = Effect.ignore(history.catchUp)
 
     const mapped = (
@@ -422,11 +473,13 @@ export const make = (
       return ledger.release
     })
 
+    const isTimeToLook = (interval: number) => holds && elapsed() - lastLook >= interval
+
     /** Looks whether somebody waits, not more often than `interval`, and gives way when it is time. */
-    const giveWay = (interval: number) =>
+    const giveWay = (interval: number): Effect.Effect<void> =>
       Effect.suspend(() => {
+        if (!isTimeToLook(interval)) return Effect.void
         const now = elapsed()
-        if (!holds || now - lastLook < interval) return Effect.void
         lastLook = now
         return Effect.flatMap(ledger.shouldRelease, (contended) => {
           if (!contended) {
@@ -439,17 +492,20 @@ export const make = (
         })
       })
 
+    /** Takes in what the present writer commits while its turn is waited for, so that little of it is left to read then. */
+    const followMeanwhile = inRealTime(Effect.forever(Effect.andThen(Effect.sleep(followInterval), catchUp)))
+
     const acquire = Effect.gen(function*() {
       const start = elapsed()
       // who comes while this waits for the lock has a time-out of its own
       const asked = new Set(queue)
       const reserved = new Set(reservations)
-      const isNew = yield* Effect.exit(ledger.acquire)
+      const isNew = yield* Effect.exit(holds ? ledger.acquire : Effect.raceFirst(ledger.acquire, followMeanwhile))
       isOwner = Exit.isSuccess(isNew)
       lastAsked = elapsed()
       if (Exit.isSuccess(isNew)) {
         if (!isNew.value) return true
-        if (!holds) yield* Metric.update(Metrics.lockWait, elapsed() - start)
+        if (!holds) Metrics.lockWait.updateUnsafe(elapsed() - start, context)
         holds = true
         holding.openUnsafe()
         const seen = yield* Effect.exit(history.catchUp)
@@ -490,11 +546,12 @@ export const make = (
         if (queue.length === 0 && reservations.length === 0) {
           work.closeUnsafe()
           isWriting = false
-          yield* giveWay(idleLook)
+          if (isTimeToLook(idleLook)) yield* giveWay(idleLook)
           yield* work.await
           continue
         }
         isWriting = true
+        if (isWorthWaiting()) yield* Effect.yieldNow
         // The right to write lasts longer than a group: a right that was lost shows when the group is committed, at the latest.
         const isSure = holds && isOwner && elapsed() - lastAsked < busyLook
         if (!isSure && !(yield* acquire)) continue
@@ -502,7 +559,7 @@ export const make = (
         yield* Effect.uninterruptible(writeGroup)
         if (reservations.length > 0 && !isOvertaken) yield* Effect.uninterruptible(grant)
         lastWork = elapsed()
-        yield* giveWay(busyLook)
+        if (isTimeToLook(busyLook)) yield* giveWay(busyLook)
       }
     })
     // An idle holder looks on its own: the loop above sleeps until there is work.

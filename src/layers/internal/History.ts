@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { Position } from "../../Position.ts"
 import * as Query from "../../Query.ts"
@@ -17,6 +16,7 @@ import { type Commit, type Cursor, Ledger, type LedgerError, type Record } from 
 import type { LockTimeout } from "../../services/Lock.ts"
 import { Storage } from "../../services/Storage.ts"
 import { inRealTime } from "./realTime.ts"
+import { Turns } from "./turns.ts"
 
 // models
 
@@ -110,7 +110,7 @@ export const make = (
     const index = yield* Index
     const storage = yield* Storage
     /** Commits reach the index in their order: what takes them from the ledger holds this until they are in. */
-    const inOrder = (yield* Semaphore.make(1)).withPermits(1)
+    const order = new Turns()
     let known = yield* ledger.cursor
     /** The newest commits, ascending and without gaps. */
     const newest: Array<{ readonly first: number; readonly last: number; readonly hash: string }> = []
@@ -150,13 +150,13 @@ export const make = (
           publish(commits[commits.length - 1]!.cursor)
         })
 
-    const refresh = inOrder(Effect.uninterruptible(Effect.gen(function*() {
+    const refresh = order.run(Effect.gen(function*() {
       for (;;) {
         const commits = yield* ledger.refresh
         if (commits.length === 0) return
         yield* take(commits)
       }
-    })))
+    }))
     // The ledger may have commits that are on their way into the index at this moment: whoever takes them there is waited for.
     const catchUp = Effect.flatMap(ledger.isBehind, (behind) =>
       behind
@@ -364,7 +364,7 @@ export const make = (
     return {
       known: () => known,
       catchUp,
-      commit: (effect) => inOrder(Effect.uninterruptible(Effect.tap(effect, ({ commits }) => take(commits)))),
+      commit: (effect) => order.run(Effect.tap(effect, ({ commits }) => take(commits))),
       awaitBeyond,
       read,
       retagged,

@@ -14,20 +14,33 @@ const anyHeader = (floor: string) => `
 export const patches: Patches = {
   "ledger-ack-before-sync": {
     file,
-    find: `Effect.andThen(file.write(before.end + 1, group.bytes), durability === "sync" ? file.sync : Effect.void)`,
-    replace: `file.write(before.end + 1, group.bytes)`
+    find: `...(durability === "sync"\n`,
+    replace: `...(durability === ("never" as string)\n`
   },
   "ledger-no-check": {
     file,
-    find: `        if (yield* storage.exists(pathOf(number + 1))) return true\n`,
+    find: `      fenced: true\n`,
     replace: ""
   },
   /** The look comes before the write; behind it nobody looks for the successor's number any more. */
   "ledger-check-before-write": {
     file,
-    find: `    const { file, number } = own!\n`,
-    replace: `    const { file, number: real } = own!
-    const number = (yield* storage.exists(pathOf(real + 1))) ? real : 10 ** 9\n`
+    find: `    // 1. write
+    {
+      atOnce: ({ before, group, own }) => own.file.write.atOnce?.(before.end + 1, group.bytes),
+      effect: ({ before, group, own }) => own.file.write(before.end + 1, group.bytes)
+    },\n`,
+    replace: `    {
+      atOnce: () => undefined,
+      effect: (writing) =>
+        Effect.andThen(
+          Effect.tap(storage.exists(writing.own.successor), (exists) =>
+            Effect.sync(() => {
+              if (!exists) Object.assign(writing, { own: { ...writing.own, successor: pathOf(10 ** 9) } })
+            })),
+          writing.own.file.write(writing.before.end + 1, writing.group.bytes)
+        )
+    },\n`
   },
   /** What is adopted is read before the segment is created, and taken as it was then. */
   "ledger-read-before-create": {
@@ -130,8 +143,8 @@ export const patches: Patches = {
   },
   "ledger-verdict-guessed": {
     file,
-    find: `      const length = yield* verdict(number)\n      if (length === undefined) return undefined\n`,
-    replace: `      const length = 0\n`
+    find: `        const length = yield* verdict(number)\n        if (length === undefined) return undefined\n`,
+    replace: `        const length = 0\n`
   },
   "ledger-no-header-check": {
     file,
@@ -149,8 +162,8 @@ export const patches: Patches = {
   },
   "ledger-retries-a-sync": {
     file,
-    find: `durability === "sync" ? file.sync : Effect.void)\n    )`,
-    replace: `durability === "sync" ? Effect.retry(file.sync, { times: 1 }) : Effect.void)\n    )`
+    find: `        effect: ({ own }: Writing) => own.file.sync\n`,
+    replace: `        effect: ({ own }: Writing) => Effect.retry(own.file.sync, { times: 1 })\n`
   },
   /** After a failed sync the segment is sealed behind what is read back, and the callers are told that it failed. */
   "ledger-seals-behind-the-failed": {
@@ -171,6 +184,23 @@ export const patches: Patches = {
     find: `file.truncate(behind[0] === 0x20 ? length + 1 : length)`,
     replace: `file.truncate(length)`
   },
+  "ledger-trims-too-much": {
+    file,
+    find: `own.file.truncate(cursor.end + 1)`,
+    replace: `own.file.truncate(cursor.end - 1)`
+  },
+  "ledger-trims-behind-the-baton": {
+    file,
+    find: `        yield* trim
+        if (last && durability === "sync") yield* own.file.sync
+        // another store may have the name by now
+        if (!(yield* own.file.isCurrent)) return
+        yield* Effect.scoped(storage.createFile(batonOf(own.number)))\n`,
+    replace: `        if (last && durability === "sync") yield* own.file.sync
+        if (!(yield* own.file.isCurrent)) return
+        yield* Effect.scoped(storage.createFile(batonOf(own.number)))
+        yield* trim\n`
+  },
   "ledger-leaves-gaps": {
     file,
     find:
@@ -179,8 +209,8 @@ export const patches: Patches = {
   },
   "ledger-swallows-at-roll-over": {
     file,
-    find: `      unread = yield* refresh\n      if (unread.length > 0 || !(yield* isOwn)) return nothing\n`,
-    replace: `      yield* refresh\n      if (!(yield* isOwn)) return nothing\n`
+    find: `    unread = yield* refresh\n    return unread.length === 0 && isOwn()\n`,
+    replace: `    yield* refresh\n    return isOwn()\n`
   },
   "ledger-name-not-synced": {
     file: "src/layers/internal/StoreFolder.ts",

@@ -36,16 +36,15 @@ export const patches: Patches = {
   },
   "soak-acknowledged-before-written": {
     file: "src/layers/internal/GroupWriter.ts",
-    find: `      let position = group.behind
-      const outcome`,
-    replace: `      let position = group.behind
-      let told = position
-      for (const request of group.requests) {
-        const positions = request.batch.map(() => ++told as Position)
-        answer(request, Exit.succeed({ positions: positions as never, head: told as Position, hash: "", duplicate: false }))
-      }
-      yield* Effect.sleep(1)
-      const outcome`
+    find: `history.commit(ledger.commit(group.batches as never, group.behind))`,
+    replace: `Effect.suspend(() => {
+            let told = group.behind
+            for (const request of group.requests) {
+              const positions = request.batch.map(() => ++told as Position)
+              answer(request, Exit.succeed({ positions: positions as never, head: told as Position, hash: "", duplicate: false }))
+            }
+            return Effect.andThen(Effect.sleep(1), history.commit(ledger.commit(group.batches as never, group.behind)))
+          })`
   },
   /** What was saved is counted from a little before it. */
   "soak-projection-counts-again": {

@@ -11,8 +11,8 @@ export const patches: Patches = {
   // files
   "crashes-data-not-synced": {
     file: node,
-    find: `() => fs.fdatasyncSync(fd), (done) => fs.fdatasync(fd, done)`,
-    replace: "() => {}, (done) => done(null)"
+    find: `const sync = () => fs.fdatasyncSync(fd)\n`,
+    replace: "const sync = () => {}\n"
   },
   "crashes-folders-not-synced": {
     file: node,
@@ -39,16 +39,18 @@ export const patches: Patches = {
   /** The mark comes with the group, before it is durable: readers and the next process believe it. */
   "crashes-confirmed-before-durable": {
     file: ledger,
-    find: `Effect.andThen(file.write(before.end + 1, group.bytes), durability === "sync" ? file.sync : Effect.void)`,
-    replace:
-      `Effect.andThen(Effect.andThen(file.write(before.end + 1, group.bytes), file.write(last.end, Format.confirmMark)), durability === "sync" ? file.sync : Effect.void)`
+    find: `      atOnce: ({ before, group, own }) => own.file.write.atOnce?.(before.end + 1, group.bytes),\n`,
+    replace: `      atOnce: ({ before, group, last, own }) => {
+        own.file.write.atOnce?.(before.end + 1, group.bytes)
+        return own.file.write.atOnce?.(last.end, Format.confirmMark)
+      },\n`
   },
   /** The right to write is given away while a group is on its way. */
   "crashes-gives-way-early": {
     file: ledger,
-    find: `    // 1. write, 2. sync. If one fails`,
-    replace: `    yield* Effect.scoped(storage.createFile(batonOf(number))).pipe(Effect.ignore)
-    // 1. write, 2. sync. If one fails`
+    find: `    return goOnAtOnce(writing) ? outcomeOf(writing) : Effect.flatMap(`,
+    replace: `    const early = Effect.ignore(Effect.scoped(storage.createFile(batonOf(writing.own.number))))
+    return Effect.flatMap(Effect.andThen(early, goOn(writing)), () => outcomeOf(writing)) ?? Effect.flatMap(`
   },
   "crashes-unsynced-sealed-from-the-cache": {
     file: ledger,
