@@ -1095,6 +1095,8 @@ const make = Effect.fnUntraced(function*(
     /** Found already: `pending[at]` and those behind it, in the search's order. */
     let pending: ReadonlyArray<number> = []
     let at = 0
+    /** How many are listed next: few, where few are wanted, and ever more as long as these are not found. */
+    let size = Math.max(Search.leastStep, most)
 
     /** Passes over runs that certainly have nothing. */
     const passOn = (known: Search.Extras): void => {
@@ -1107,7 +1109,7 @@ const make = Effect.fnUntraced(function*(
     const step = (lists: Format.Lists): Search.Step => {
       let from = Math.max(low, lists.first)
       let to = Math.min(high, lists.last)
-      if (plan !== undefined) return Search.search(plan, lists, extras!, { from, to, backwards })
+      if (plan !== undefined) return Search.search(plan, lists, extras!, { from, to, backwards }, size)
       // Every position may be one, so they need not be listed for a whole run.
       if (backwards) from = Math.max(from, to - most + 1)
       else to = Math.min(to, from + most - 1)
@@ -1116,6 +1118,7 @@ const make = Effect.fnUntraced(function*(
     const searched = ({ from, positions, to }: Search.Step): void => {
       pending = backwards ? positions.slice().reverse() : positions
       at = 0
+      size = Math.min(Search.stepSize, size * 2)
       if (backwards) high = from - 1
       else low = to + 1
     }

@@ -23,7 +23,7 @@ import { type Held, Lock, type LockTimeout } from "../services/Lock.ts"
 import { type File, Storage, StorageError, type WritableFile } from "../services/Storage.ts"
 import * as Handles from "./internal/handles.ts"
 import * as Format from "./internal/ledgerFormat.ts"
-import { type PlainEvent, toRecord } from "./internal/plainLine.ts"
+import type { PlainEvent } from "./internal/plainLine.ts"
 import { RecordCache } from "./internal/recordCache.ts"
 import * as StoreFolder from "./internal/StoreFolder.ts"
 import { Turns } from "./internal/turns.ts"
@@ -1108,7 +1108,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
         const { position } = places[i] as { readonly position?: number }
         const known = position === undefined ? undefined : cache.get(position)
         if (known === undefined) missing.push(i)
-        else records[i] = toRecord(known)!
+        else records[i] = known
       }
       if (missing.length === 0) return Effect.succeed(records)
       if (missing.length === places.length) return readMissing(places)

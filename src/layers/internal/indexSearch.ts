@@ -92,8 +92,9 @@ const nothing: ReadonlyArray<number> = []
  * looking at an event in the ledger some microseconds: beyond that it is cheaper to let whoever asked look at the events.
  */
 const worthReading = 64
-/** About how many positions are listed in one step. */
-const stepSize = 8192
+/** About how many positions are listed in one step, at the most and at the least. */
+export const stepSize = 8192
+export const leastStep = 64
 
 const countOf = (terms: ReadonlyArray<Term>, lists: Lists): number => {
   let sum = 0
@@ -145,12 +146,15 @@ export interface Step {
   readonly to: number
 }
 
-/** Searches a part from `from` to `to`, both inclusive; or, if that may find very many, from one of the two ends on. */
+/**
+ * Searches a part from `from` to `to`, both inclusive; or, if that lists more than about `size` positions, from one of the two ends on.
+ */
 export const search = (
   plan: ReadonlyArray<PlanItem>,
   lists: Lists,
   extras: Extras,
-  range: { readonly from: number; readonly to: number; readonly backwards: boolean }
+  range: { readonly from: number; readonly to: number; readonly backwards: boolean },
+  size = stepSize
 ): Step => {
   let { from, to } = range
   // the lists that lead, of which all that lies in the range is read
@@ -160,7 +164,7 @@ export const search = (
       ? countOf(types ?? [], lists)
       : tags.reduce((least, { term }) => Math.min(least, lists.count(term)), Infinity)
   }
-  const step = Math.max(1, Math.floor((lists.last - lists.first + 1) * stepSize / Math.max(1, listed)))
+  const step = Math.max(1, Math.floor((lists.last - lists.first + 1) * size / Math.max(1, listed)))
   if (to - from >= step) {
     if (range.backwards) from = to - step + 1
     else to = from + step - 1

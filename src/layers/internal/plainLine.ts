@@ -36,7 +36,7 @@ const copyOf = (piece: string): string => {
 /** Type and time of the last line: they are often those of the next one. */
 let [lastType, lastTime] = ["", ""]
 
-/** An event whose data was not parsed yet, or is to be parsed again: whoever gets it may do with it what he likes. */
+/** An event whose data was not parsed yet. */
 export interface PlainEvent {
   readonly position: Position
   readonly type: string
@@ -66,13 +66,13 @@ export const parsePlainLine = (line: string, behind: number): PlainEvent | undef
   }
 }
 
-/** The event as a record of its own; `undefined` if its data is no JSON. */
+/** The same event with its data, `undefined` if that is no JSON. */
 export const toRecord = (
   { data, metadata, position, tags, type, version }: PlainEvent
 ): Ledger.EventRecord | undefined => {
   try {
     const parsed = JSON.parse(data) as Schema.Json
-    return { kind: "event", position, type, version, tags: [...tags], metadata: { ...metadata }, data: parsed }
+    return { kind: "event", position, type, version, tags, metadata, data: parsed }
   } catch {
     return undefined
   }

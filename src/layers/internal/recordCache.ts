@@ -6,10 +6,25 @@
  * In two generations: what is asked for moves to the young one; when that is full it becomes the old one, and what was in the old one is
  * forgotten. A list in order of use would have to be changed at each look.
  */
-import type { PlainEvent } from "./plainLine.ts"
+import type * as Ledger from "../../services/Ledger.ts"
+import { type PlainEvent, toRecord } from "./plainLine.ts"
 
 /** About what one takes in memory beside its text, in bytes. */
 const overhead = 512
+
+/**
+ * A copy with nothing in common that could be changed. What is kept is made here and nowhere else: the engine sees where objects are made
+ * that live long, and makes all that are made there where only a full collection finds them. Those of a scan, which are garbage at once,
+ * would be among them, and its memory twice as large.
+ */
+const copyOf = ({ data, metadata, position, tags, type, version }: PlainEvent): PlainEvent => ({
+  position,
+  type,
+  version,
+  tags: [...tags],
+  metadata: { ...metadata },
+  data
+})
 
 export class RecordCache {
   /** Of a generation, in bytes. */
@@ -23,15 +38,23 @@ export class RecordCache {
     this.capacity = bytes / 2
   }
 
-  get(position: number): PlainEvent | undefined {
-    const found = this.young.get(position)
-    if (found !== undefined) return found
-    const known = this.old.get(position)
-    if (known !== undefined) this.set(known, known.data.length)
-    return known
+  /** A record for whoever asks alone. */
+  get(position: number): Ledger.EventRecord | undefined {
+    let found = this.young.get(position)
+    if (found === undefined) {
+      found = this.old.get(position)
+      if (found === undefined) return undefined
+      this.keep(found, found.data.length)
+    }
+    return toRecord({ ...found, tags: [...found.tags], metadata: { ...found.metadata } })
   }
 
+  /** `bytes`: of the event's line. */
   set(event: PlainEvent, bytes: number): void {
+    this.keep(copyOf(event), bytes)
+  }
+
+  private keep(event: PlainEvent, bytes: number): void {
     this.young.set(event.position, event)
     this.size += bytes + overhead
     if (this.size < this.capacity) return

@@ -98,17 +98,6 @@ describe("a plain line", () => {
     assert.isAbove(taken, 1000)
   })
 
-  it("gives each reader an event of his own", () => {
-    const event = parsePlainLine(lineOf(usual), behind.length)!
-    const [one, other] = [toRecord(event)!, toRecord(event)!]
-    assert.deepStrictEqual(one, other)
-    ;(one.tags as unknown as Array<string>).pop()
-    ;(one.data as { courseId?: string }).courseId = "other"
-    ;(one.metadata as { userId?: string }).userId = "other"
-    assert.deepStrictEqual(toRecord(event), other)
-    assert.deepStrictEqual<unknown>(other, parsed(lineOf(usual)))
-  })
-
   it("is found by the parser of records, whose checksum is checked before", () => {
     const { bytes, commits: [commit] } = Format.encodeGroup(
       [[{
@@ -147,6 +136,21 @@ describe("records that were read lately", () => {
   const event = (position: number) => ({
     ...parsePlainLine(lineOf(usual), behind.length)!,
     position: position as never
+  })
+
+  it("are each reader's own", () => {
+    const cache = new RecordCache(100 * 1024)
+    const kept = event(1)
+    cache.set(kept, 500)
+    const [one, other] = [cache.get(1)!, cache.get(1)!]
+    assert.deepStrictEqual(one, toRecord(event(1)))
+    for (const { data, metadata, tags } of [one, toRecord(kept)!]) {
+      ;(tags as unknown as Array<string>).pop()
+      ;(data as { courseId?: string }).courseId = "other"
+      ;(metadata as { userId?: string }).userId = "other"
+    }
+    assert.deepStrictEqual(cache.get(1), other)
+    assert.deepStrictEqual(other, toRecord(event(1)))
   })
 
   it("are kept while they are asked for, and no more than have room", () => {
