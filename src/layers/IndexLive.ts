@@ -25,6 +25,7 @@ import * as Format from "./internal/indexFormat.ts"
 import * as Merge from "./internal/indexMerge.ts"
 import * as Search from "./internal/indexSearch.ts"
 import { elapsed, inRealTime } from "./internal/realTime.ts"
+import { Recent } from "./internal/recent.ts"
 
 // models
 
@@ -76,7 +77,11 @@ const defaultFanOut = 8
 /** Candidates that are given at a time. */
 const pageSize = 4096
 const openFiles = 64
-const cachedBlockBytes = 8 * mebi
+const cachedBlockBytes = 16 * mebi
+/** Of places of records that were found few at a time; of so many at the most. */
+const cachedPlaceBytes = 2 * mebi
+const placeBytes = 112
+const mostPlaces = 64
 /** Of filters in memory; of a run whose filter has no room, single blocks are read. */
 const filterBudget = 48 * mebi
 /** A filter of so many blocks is read as a whole when it is needed, a larger one in the background. */
@@ -193,6 +198,8 @@ const make = Effect.fnUntraced(function*(
   const mayMerge = Latch.makeUnsafe(true)
 
   const blocks = new Cache<Uint8Array>(cachedBlockBytes, (bytes) => bytes.length)
+  /** Where single records stand, which never changes: else each of them needs a block of locations in memory, of thousands. */
+  const places = new Recent<Candidate>(cachedPlaceBytes, () => placeBytes)
   const targets = new Cache<ReadonlyArray<Target>>(cachedTargets, (list) => 1 + list.length)
   const repairing = Semaphore.makeUnsafe(1)
 
@@ -1030,12 +1037,22 @@ const make = Effect.fnUntraced(function*(
 
   const candidates = (lists: Format.Lists, positions: ReadonlyArray<number>, additions: boolean): Array<Candidate> => {
     const out: Array<Candidate> = []
-    lists.prepare(positions)
-    for (const position of positions) {
+    const areFew = positions.length <= mostPlaces && !additions
+    const known = areFew ? positions.map((position) => places.get(position)) : undefined
+    lists.prepare(known === undefined ? positions : positions.filter((_, i) => known[i] === undefined))
+    for (let i = 0; i < positions.length; i++) {
+      const position = positions[i]! as Position.Position
+      const place = known?.[i]
+      if (place !== undefined) {
+        out.push(place)
+        continue
+      }
       const location = lists.location(position)
       if (location === undefined || location.addition !== additions) continue
       const { length, offset, segment } = location
-      out.push({ position: position as Position.Position, segment, offset, length })
+      const candidate = { position, segment, offset, length }
+      if (areFew) places.set(position, candidate)
+      out.push(candidate)
     }
     return out
   }

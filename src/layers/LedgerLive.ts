@@ -1095,7 +1095,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   }
 
   const cache = new RecordCache(cachedBytes)
-  const cacheRecord = (event: PlainEvent, bytes: number) => cache.set(event, bytes)
+  const cacheRecord = (event: PlainEvent) => cache.set(event)
 
   const read = (
     places: ReadonlyArray<Ledger.Place>

@@ -399,7 +399,7 @@ export const parseRecord = (
   bytes: Buffer,
   start = 0,
   end = bytes.length,
-  keep?: (event: PlainEvent, bytes: number) => void
+  keep?: (event: PlainEvent) => void
 ): Ledger.Record | string => {
   const problem = lineProblem(bytes, start, end)
   if (problem !== undefined) return problem
@@ -409,7 +409,7 @@ export const parseRecord = (
   const record = plain === undefined ? undefined : toRecord(plain)
   if (record !== undefined) {
     const deep = deepProblem(record, end - start)
-    if (deep === undefined) keep?.(plain!, end - start)
+    if (deep === undefined) keep?.(plain!)
     return deep ?? record
   }
   const json = parseJson(text)

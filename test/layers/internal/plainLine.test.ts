@@ -141,7 +141,7 @@ describe("records that were read lately", () => {
   it("are each reader's own", () => {
     const cache = new RecordCache(100 * 1024)
     const kept = event(1)
-    cache.set(kept, 500)
+    cache.set(kept)
     const [one, other] = [cache.get(1)!, cache.get(1)!]
     assert.deepStrictEqual(one, toRecord(event(1)))
     for (const { data, metadata, tags } of [one, toRecord(kept)!]) {
@@ -156,7 +156,7 @@ describe("records that were read lately", () => {
   it("are kept while they are asked for, and no more than have room", () => {
     const cache = new RecordCache(100 * 1024)
     for (let position = 1; position <= 1000; position++) {
-      cache.set(event(position), 500)
+      cache.set(event(position))
       assert.strictEqual(cache.get(1)?.position, 1 as never, `${position}`)
     }
     const kept = Array.from({ length: 1000 }, (_, i) => i + 1).filter((position) => cache.get(position) !== undefined)
