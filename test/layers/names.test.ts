@@ -142,10 +142,17 @@ describe("a store on a disk", () => {
         const found = walk(folder).filter(({ kind, path }) => kind === "file" && path.includes("/"))
         return Object.fromEntries(found.map(({ path }) => [path, readFileSync(join(folder, path), "utf8")]))
       }
+      /** They follow the states, and closing waits for them a while only: too short on a slow disk. */
+      const allFiles = Effect.gen(function*() {
+        while (
+          Object.values(files()).filter((text) => text.includes(`"count": 2`)).length < nastyNames.length
+        ) yield* Effect.sleep(20)
+      }).pipe(Effect.timeout("20 seconds"))
       const readAll = Effect.gen(function*() {
         yield* ByKey.waitFor(yield* EventStore.head)
         for (const key of nastyNames) assert.deepStrictEqual(yield* ByKey.get(key), { key, count: 2 })
         assert.strictEqual(yield* ByKey.size, nastyNames.length)
+        yield* allFiles
       })
       yield* Effect.provide(Effect.andThen(Effect.andThen(append, append), readAll), onFiles(root))
       const made = files()
