@@ -62,6 +62,7 @@ export const write = (value: object): string => {
 
 /** Whether a text of JSON has more levels than allowed. */
 const isDeep = (text: string): boolean => {
+  if (!hasMany(text, "{", "[")) return false
   let depth = 0
   for (let i = 0; i < text.length; i++) {
     switch (text.charCodeAt(i)) {
@@ -77,6 +78,15 @@ const isDeep = (text: string): boolean => {
         depth--
         break
     }
+  }
+  return false
+}
+
+/** Whether there are more of these characters, be it in texts, than levels are allowed: looked for by the engine, not one by one. */
+const hasMany = (text: string, ...characters: ReadonlyArray<string>): boolean => {
+  let left = limits.nesting
+  for (const character of characters) {
+    for (let at = text.indexOf(character); at >= 0; at = text.indexOf(character, at + 1)) if (--left < 0) return true
   }
   return false
 }
