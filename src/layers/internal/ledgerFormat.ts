@@ -39,8 +39,21 @@ export const newStoreId = (): string => randomUUID()
 /** What the first header is chained to. */
 export const genesis = (storeId: string): string => hashOnce("sha256", `effect-opossum ${format} ${storeId}`, "hex")
 
-const chain = (previous: string, bytes: Uint8Array): string =>
-  createHash("sha256").update(previous, "latin1").update(bytes).digest("hex")
+const hashDigits = 64
+
+/** Room for a hash and a batch behind it: one call hashes both. */
+const joined = Buffer.alloc(hashDigits + 16 * 1024)
+
+/** Of small batches, which most are, by one call: that takes a third of the time of three. */
+const chain = (previous: string, bytes: Uint8Array): string => {
+  const length = hashDigits + bytes.length
+  if (previous.length !== hashDigits || length > joined.length) {
+    return createHash("sha256").update(previous, "latin1").update(bytes).digest("hex")
+  }
+  joined.write(previous, 0, "latin1")
+  joined.set(bytes, hashDigits)
+  return hashOnce("sha256", joined.subarray(0, length), "hex")
+}
 
 /** A table is several times faster than padding, and each line is sealed so. */
 const hex4 = Array.from({ length: 65_536 }, (_, n) => n.toString(16).padStart(4, "0"))
@@ -276,9 +289,6 @@ export interface EncodedGroup {
   readonly commits: ReadonlyArray<Ledger.Commit>
 }
 
-/** Before a batch stands the previous commit's hash while its own is made, so that one call hashes both. */
-const hashDigits = 64
-
 /** Encodes a group of batches to be written at `offset`, continuing the chain behind `cursor`. */
 export const encodeGroup = (
   batches: ReadonlyArray<Ledger.Batch>,
@@ -428,11 +438,20 @@ interface CommitLine {
   readonly hash: string
 }
 
-const isCommit = (json: { readonly [key: string]: unknown }): json is
-  & { readonly [key: string]: unknown }
-  & CommitLine =>
-{
-  const { first, hash, kind, last, time } = json
+type Fields = { readonly [key: string]: unknown }
+
+/** A line as this version writes it, for less than `JSON.parse` takes. */
+const plainCommit = (text: string): CommitLine | undefined => {
+  const found = commitPattern.exec(text)
+  if (found === null) return undefined
+  const [, first, last, time, hash] = found
+  return { kind: "commit", first: Number(first), last: Number(last), time: time!, hash: hash! }
+}
+const commitPattern =
+  /^\{"kind":"commit","first":([1-9]\d{0,14}),"last":([1-9]\d{0,14}),"time":"([\dTZ:.+-]*)","hash":"([0-9a-f]*)","crc":"[0-9a-f]{8}"\}$/
+
+const isCommit = (json: unknown): json is CommitLine => {
+  const { first, hash, kind, last, time } = json as Fields
   return kind === "commit" && isPosition(first) && isPosition(last) && first <= last && isHash(hash) &&
     typeof time === "string" && !Number.isNaN(Date.parse(time))
 }
@@ -506,6 +525,7 @@ export interface ParsedRun {
  * behind the mark there.
  */
 export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor): ParsedRun => {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   const commits: Array<Ledger.Commit> = []
   let confirmed = 0
   let { hash, position } = cursor
@@ -534,13 +554,13 @@ export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor)
       const problem = lineProblem(bytes, at, lineEnd)
       if (problem !== undefined) return stop(problem)
       if (isDeepText(bytes, at, lineEnd)) return stop(tooDeep)
-      const json = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset + at, lineEnd - at).toString("utf8"))
-      if (json === undefined) return stop("it is no JSON")
+      const text = buffer.toString("utf8", at, lineEnd)
       if (isCommitLine(bytes, at, lineEnd)) {
-        if (!isCommit(json) || lineEnd - at >= commitLineBytes) {
+        const line: unknown = plainCommit(text) ?? parseJson(text)
+        if (line === undefined) return stop("it is no JSON")
+        if (!isCommit(line) || lineEnd - at >= commitLineBytes) {
           return stop("the commit's fields are not what they should be")
         }
-        const line: CommitLine = json
         if (entries.length === 0 || line.first !== first || line.last !== next) {
           return stop("the commit does not fit the records before it")
         }
@@ -559,6 +579,9 @@ export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor)
         })
         break
       }
+      const plain = lineEnd - at <= plainBytes ? parsePlainLine(text, crcLength) : undefined
+      const json: Fields | undefined = (plain && toRecord(plain) as Fields | undefined) ?? parseJson(text)
+      if (json === undefined) return stop("it is no JSON")
       if (json.position !== next + 1) return stop(`position ${next + 1} is expected here`)
       const wrong = recordProblem(json, lineEnd - at)
       if (wrong !== undefined) return stop(wrong)
