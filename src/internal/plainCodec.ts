@@ -122,14 +122,14 @@ const takeOf = (ast: SchemaAST.AST): Take | undefined => {
     case "Arrays": {
       const [item, ...more] = ast.rest
       const isList = more.length === 0 && ast.elements.length === 0 && ast.encodingChecks === undefined
-      const take = isList && item !== undefined && !isOptional(item) ? takeOf(item) : undefined
+      // A schema checks what is encoded as it is, and what is decoded as it was made: of records these differ in what they have besides.
+      const isSame = ast.checks === undefined || (item !== undefined && isSimple(item))
+      const take = isList && isSame && item !== undefined && !isOptional(item) ? takeOf(item) : undefined
       return take === undefined ? undefined : checked(ast, listOf(take))
     }
     case "Objects": {
-      const properties = propertiesOf(ast)
-      return properties === undefined
-        ? undefined
-        : checked(ast, (value) => isRecord(value) ? takeProperties(properties, value, {}) : unfit)
+      const properties = ast.checks === undefined ? propertiesOf(ast) : undefined
+      return properties && ((value) => isRecord(value) ? takeProperties(properties, value, {}) : unfit)
     }
     default:
       return undefined
@@ -175,8 +175,11 @@ export const make = (
   const fields = link.to
   if (fields._tag !== "Objects" || fields.encoding !== undefined || fields.checks !== undefined) return undefined
   if (construct._tag !== "Transform") return undefined
-  const rest = fields.propertySignatures.filter(({ name }) => name !== "_tag")
-  if (rest.length !== fields.propertySignatures.length - 1) return undefined
+  const rest = fields.propertySignatures.filter(({ name, type }) =>
+    // the tag that is not stored, and no other one
+    !(name === "_tag" && type._tag === "Literal" && type.literal === tag && type.encoding !== undefined)
+  )
+  if (rest.length !== fields.propertySignatures.length - 1 || rest.some(({ name }) => name === "_tag")) return undefined
   const properties = propertiesOf({ ...fields, propertySignatures: rest } as SchemaAST.Objects)
   if (properties === undefined) return undefined
   return {
@@ -186,7 +189,7 @@ export const make = (
       return taken === unfit ? unfit : construct.transform(taken)
     },
     encode: (instance) =>
-      instance instanceof class_
+      instance instanceof class_ && (instance as { readonly _tag?: unknown })._tag === tag
         ? takeProperties(properties, instance as never, {}) as Schema.JsonObject | Unfit
         : unfit
   }

@@ -82,6 +82,8 @@ const cachedBlockBytes = 16 * mebi
 const cachedPlaceBytes = 2 * mebi
 const placeBytes = 112
 const mostPlaces = 64
+/** Steps of a search before others get their turn: of terms that never meet there may be very many. */
+const stepsAtOnce = 64
 /** Of filters in memory; of a run whose filter has no room, single blocks are read. */
 const filterBudget = 48 * mebi
 /** A filter of so many blocks is read as a whole when it is needed, a larger one in the background. */
@@ -1149,7 +1151,7 @@ const make = Effect.fnUntraced(function*(
     /** Goes on as far as what is in memory tells, and not further than to so many as are wanted. */
     const nextNow = (): Array<Candidate> => {
       const found: Array<Candidate> = []
-      while (found.length < most) {
+      for (let steps = 0; found.length < most && steps < stepsAtOnce; steps++) {
         if (at < pending.length) {
           const taken = inPartNow(pending[at]!, page(most - found.length))
           if (taken === undefined) break
@@ -1174,7 +1176,8 @@ const make = Effect.fnUntraced(function*(
         low = from
         high = to
       }
-      for (;;) {
+      for (let turn = 0;; turn++) {
+        if (turn > 0) yield* Effect.yieldNow
         const found = nextNow()
         if (found.length > 0) return found
         // Whatever it was that is not in memory: this waits for it.

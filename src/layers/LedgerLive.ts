@@ -23,7 +23,6 @@ import { type Held, Lock, type LockTimeout } from "../services/Lock.ts"
 import { type File, Storage, StorageError, type WritableFile } from "../services/Storage.ts"
 import * as Handles from "./internal/handles.ts"
 import * as Format from "./internal/ledgerFormat.ts"
-import type { PlainEvent } from "./internal/plainLine.ts"
 import { RecordCache } from "./internal/recordCache.ts"
 import * as StoreFolder from "./internal/StoreFolder.ts"
 import { Turns } from "./internal/turns.ts"
@@ -373,17 +372,17 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   })
 
   /** A torn tail that was searched already, so that it is not searched at each look. */
-  let torn: { readonly segment: number; readonly size: number } | undefined
+  let torn: { readonly segment: number; readonly offset: number; readonly size: number } | undefined
 
   const hasMarkBehind = Effect.fnUntraced(function*(segment: number, offset: number) {
     const size = yield* handles.use(segment, (file) => file.size)
-    if (torn?.segment === segment && torn.size === size) return false
+    if (torn?.segment === segment && torn.offset === offset && torn.size === size) return false
     for (let end = size; end > offset;) {
       const from = Math.max(offset, end - 1024 * 1024)
       if (Format.lastConfirmed(yield* bytesOf(segment, from, end - from)) !== undefined) return true
       end = from === offset ? offset : from + Format.commitLineBytes
     }
-    torn = { segment, size }
+    torn = { segment, offset, size }
     return false
   })
 
@@ -1029,16 +1028,20 @@ export const make = Effect.fnUntraced(function*(options: Options) {
     bytes: Buffer,
     records: Array<Ledger.Record>
   ): Ledger.LedgerDamaged | undefined => {
-    const keep = places.length <= mostCached ? cacheRecord : undefined
+    const isKept = places.length <= mostCached
+    let line: string | undefined
+    const note = (text: string) => line = text
     for (let i = from; i < to; i++) {
       const place = places[i]!
       const start = place.offset - low
-      const record = Format.parseRecord(bytes, start, Math.min(bytes.length, start + place.length), keep)
+      const record = Format.parseRecord(bytes, start, Math.min(bytes.length, start + place.length), note)
       const { position } = place as { readonly position?: number }
       if (typeof record === "string") return damaged(segment, place.offset, record, position)
       if (position !== undefined && record.position !== position) {
         return damaged(segment, place.offset, `position ${record.position} stands here`, position)
       }
+      if (isKept && line !== undefined) cache.set(record.position, line)
+      line = undefined
       records[i] = record
     }
     return undefined
@@ -1095,7 +1098,6 @@ export const make = Effect.fnUntraced(function*(options: Options) {
   }
 
   const cache = new RecordCache(cachedBytes)
-  const cacheRecord = (event: PlainEvent) => cache.set(event)
 
   const read = (
     places: ReadonlyArray<Ledger.Place>

@@ -105,6 +105,10 @@ describe("a class of plain fields", () => {
       assert.strictEqual(plain!.decode(other), PlainCodec.unfit)
     }
     assert.strictEqual(plain!.encode({ ...data }), PlainCodec.unfit)
+    for (const tag of [undefined, "Other"]) {
+      const other = Object.assign(Object.create(Plain.prototype) as object, data, { _tag: tag })
+      assert.strictEqual(plain!.encode(other), PlainCodec.unfit)
+    }
   })
 
   it("shares nothing with what it is decoded from or encoded to", () => {
@@ -142,12 +146,16 @@ describe("a class of plain fields", () => {
       structs: Schema.Union([Schema.Struct({ a: Schema.String }), Schema.Struct({ b: Schema.String })]),
       coded: Schema.FiniteFromString,
       withDefault: Schema.String.pipe(Schema.withDecodingDefaultKey(Effect.succeed("d"))),
-      date_in_a_list: Schema.Array(Schema.Date)
+      date_in_a_list: Schema.Array(Schema.Date),
+      checked_record: Schema.Struct({ a: Schema.String }).check(Schema.makeFilter((value) => !("b" in value))),
+      checked_records: Schema.Array(Schema.Struct({ a: Schema.String })).check(Schema.isMaxLength(2))
     }
     for (const [name, field] of Object.entries(fields)) {
       class Other extends Event.Class<Other>()("Other", { field: field as Schema.ConstraintCodec<unknown, unknown> }) {}
       assert.isUndefined(PlainCodec.make(Other, "Other", Schema.toCodecJson(Other)), name)
     }
+    const Stored = Plain.extend<{ readonly _tag: "Other" }>("Other")({ _tag: Schema.Literal("Other") })
+    assert.isUndefined(PlainCodec.make(Stored as never, "Plain", Schema.toCodecJson(Stored as never)))
     class Empty extends Event.Class<Empty>()("Empty", {}) {}
     assert.isUndefined(PlainCodec.make(Empty, "Empty", Schema.toCodecJson(Empty)))
   })

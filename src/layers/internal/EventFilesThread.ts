@@ -53,6 +53,7 @@ export const make = (given: Given): Effect.Effect<Thread, never, Scope.Scope> =>
       settle(problem)
     }
     started.on("message", (answer: Answer) => {
+      if (worker !== started) return
       deaths = 0
       settle(answer)
     })

@@ -276,7 +276,7 @@ export const make = (
       const head = known.position
       if (head <= after || !index.mayMatch(query, after)) return undefined
       let first: number | undefined
-      const candidates = index.find(query, { after, before: head + 1, backwards: false })
+      const candidates = index.find(query, { after, before: head + 1, backwards: false, atOnce: lookAhead })
       search: for (;;) {
         const next = yield* candidates.next
         if (next.length === 0) break

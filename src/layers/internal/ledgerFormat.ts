@@ -12,7 +12,7 @@ import * as Limits from "../../internal/limits.ts"
 import { show } from "../../internal/text.ts"
 import { toIso } from "../../internal/time.ts"
 import type * as Ledger from "../../services/Ledger.ts"
-import { parsePlainLine, type PlainEvent, toRecord } from "./plainLine.ts"
+import { parsePlainLine, toRecord } from "./plainLine.ts"
 
 export const format = 1
 export const algorithm = "sha-256"
@@ -401,25 +401,27 @@ const toldSum = (bytes: Uint8Array, at: number): number => {
 /** In a longer line it is the data that takes the time. */
 const plainBytes = 4096
 
-/**
- * Parses the line of one record, which stands in `bytes[start, end)`. `keep` is told of an event that can be made a record of again, with
- * `toRecord`, for less than this takes.
- */
+/** The event of a line of the usual kind, whose checksum was checked. */
+export const parsePlain = (line: string): Ledger.EventRecord | undefined => {
+  const plain = line.length <= plainBytes ? parsePlainLine(line, crcLength) : undefined
+  return plain && toRecord(plain)
+}
+
+/** Parses the line of one record, which stands in `bytes[start, end)`. `note` is told of a line that `parsePlain` parses again. */
 export const parseRecord = (
   bytes: Buffer,
   start = 0,
   end = bytes.length,
-  keep?: (event: PlainEvent) => void
+  note?: (line: string) => void
 ): Ledger.Record | string => {
   const problem = lineProblem(bytes, start, end)
   if (problem !== undefined) return problem
   if (isDeepText(bytes, start, end)) return tooDeep
   const text = bytes.toString("utf8", start, end)
-  const plain = end - start <= plainBytes ? parsePlainLine(text, crcLength) : undefined
-  const record = plain === undefined ? undefined : toRecord(plain)
+  const record = parsePlain(text)
   if (record !== undefined) {
     const deep = deepProblem(record, end - start)
-    if (deep === undefined) keep?.(plain!)
+    if (deep === undefined) note?.(text)
     return deep ?? record
   }
   const json = parseJson(text)
@@ -579,8 +581,7 @@ export const parseRun = (bytes: Uint8Array, base: number, cursor: Ledger.Cursor)
         })
         break
       }
-      const plain = lineEnd - at <= plainBytes ? parsePlainLine(text, crcLength) : undefined
-      const json: Fields | undefined = (plain && toRecord(plain) as Fields | undefined) ?? parseJson(text)
+      const json = parsePlain(text) as Fields | undefined ?? parseJson(text)
       if (json === undefined) return stop("it is no JSON")
       if (json.position !== next + 1) return stop(`position ${next + 1} is expected here`)
       const wrong = recordProblem(json, lineEnd - at)

@@ -1,44 +1,34 @@
 /**
- * Events that were read lately, by position: so that what is read again and again, as for decisions about the same things, is neither
- * read from the disk nor checked each time. What is stored never changes, so nothing in here can be out of date. The data is kept as
- * text and parsed for each reader, who may do with it what he likes.
+ * Lines that were read lately and whose checksums fitted, by position: so that what is read again and again, as for decisions about the same
+ * things, is neither read from the disk nor checked each time. What is stored never changes, so nothing in here can be out of date.
+ *
+ * They are kept as texts, and parsed for each reader, who may do with his record what he likes. And nothing else is: the engine sees where
+ * objects are made that live long, and makes all that are made there where only a full collection finds them. With records in here it
+ * did so with those of scans, which are garbage at once, and their memory was twice as large.
  */
 import type * as Ledger from "../../services/Ledger.ts"
-import { type PlainEvent, toRecord } from "./plainLine.ts"
+import { parsePlain } from "./ledgerFormat.ts"
 import { Recent } from "./recent.ts"
 
-/** About what one takes in memory beside its data, in bytes. */
-const overhead = 768
-
-/**
- * A copy with nothing in common that could be changed. What is kept is made here and nowhere else: the engine sees where objects are made
- * that live long, and makes all that are made there where only a full collection finds them. Those of a scan, which are garbage at once,
- * would be among them, and its memory twice as large.
- */
-const copyOf = ({ data, metadata, position, tags, type, version }: PlainEvent): PlainEvent => ({
-  position,
-  type,
-  version,
-  tags: [...tags],
-  metadata: { ...metadata },
-  data
-})
+/** About what one takes in memory beside its text, in bytes. */
+const overhead = 96
 
 export class RecordCache {
-  private readonly events: Recent<PlainEvent>
+  private readonly lines: Recent<string>
 
-  /** `bytes`: about how much memory it takes at the most. */
+  /** `bytes`: how much memory it takes at the most. */
   constructor(bytes: number) {
-    this.events = new Recent(bytes, ({ data }) => data.length + overhead)
+    // a character may take two
+    this.lines = new Recent(bytes, (line) => 2 * line.length + overhead)
   }
 
-  /** A record for whoever asks alone. */
   get(position: number): Ledger.EventRecord | undefined {
-    const found = this.events.get(position)
-    return found && toRecord({ ...found, tags: [...found.tags], metadata: { ...found.metadata } })
+    const line = this.lines.get(position)
+    return line === undefined ? undefined : parsePlain(line)
   }
 
-  set(event: PlainEvent): void {
-    this.events.set(event.position, copyOf(event))
+  /** A line of the kind that `parsePlain` knows. */
+  set(position: number, line: string): void {
+    this.lines.set(position, line)
   }
 }

@@ -113,11 +113,12 @@ describe("a plain line", () => {
     )
     const [{ length, offset }] = commit!.entries
     const buffer = Buffer.from(bytes)
-    const kept: Array<unknown> = []
-    const read = () => Format.parseRecord(buffer, offset, offset + length, (event) => kept.push(event))
+    const kept: Array<string> = []
+    const read = () => Format.parseRecord(buffer, offset, offset + length, (line) => kept.push(line))
     const { crc: _, ...stored } = JSON.parse(buffer.toString("utf8", offset, offset + length))
     assert.deepStrictEqual<unknown>(read(), stored)
-    assert.lengthOf(kept, 1)
+    assert.deepStrictEqual(kept, [buffer.toString("utf8", offset, offset + length)])
+    assert.deepStrictEqual<unknown>(Format.parsePlain(kept[0]!), stored)
     for (let at = offset; at < offset + length; at++) {
       buffer[at]! ^= 1
       assert.isString(read())
@@ -133,34 +134,29 @@ describe("a plain line", () => {
 })
 
 describe("records that were read lately", () => {
-  const event = (position: number) => ({
-    ...parsePlainLine(lineOf(usual), behind.length)!,
-    position: position as never
-  })
+  const lineAt = (position: number) => lineOf({ ...usual, position })
 
   it("are each reader's own", () => {
     const cache = new RecordCache(100 * 1024)
-    const kept = event(1)
-    cache.set(kept)
+    cache.set(1, lineAt(1))
     const [one, other] = [cache.get(1)!, cache.get(1)!]
-    assert.deepStrictEqual(one, toRecord(event(1)))
-    for (const { data, metadata, tags } of [one, toRecord(kept)!]) {
-      ;(tags as unknown as Array<string>).pop()
-      ;(data as { courseId?: string }).courseId = "other"
-      ;(metadata as { userId?: string }).userId = "other"
-    }
+    assert.deepStrictEqual<unknown>(one, parsed(lineAt(1)))
+    ;(one.tags as unknown as Array<string>).pop()
+    ;(one.data as { courseId?: string }).courseId = "other"
+    ;(one.metadata as { userId?: string }).userId = "other"
     assert.deepStrictEqual(cache.get(1), other)
-    assert.deepStrictEqual(other, toRecord(event(1)))
+    assert.deepStrictEqual<unknown>(other, parsed(lineAt(1)))
   })
 
   it("are kept while they are asked for, and no more than have room", () => {
-    const cache = new RecordCache(100 * 1024)
+    const bytes = 100 * 1024
+    const cache = new RecordCache(bytes)
     for (let position = 1; position <= 1000; position++) {
-      cache.set(event(position))
+      cache.set(position, lineAt(position))
       assert.strictEqual(cache.get(1)?.position, 1 as never, `${position}`)
     }
     const kept = Array.from({ length: 1000 }, (_, i) => i + 1).filter((position) => cache.get(position) !== undefined)
-    assert.isBelow(kept.length, 110)
+    assert.isBelow(kept.length * lineAt(1000).length * 2, bytes)
     assert.include(kept, 1000)
     assert.notInclude(kept, 2)
   })
