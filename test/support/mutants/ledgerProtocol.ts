@@ -162,8 +162,13 @@ export const patches: Patches = {
   },
   "ledger-retries-a-sync": {
     file,
-    find: `        effect: ({ own }: Writing) => own.file.sync\n`,
-    replace: `        effect: ({ own }: Writing) => Effect.retry(own.file.sync, { times: 1 })\n`
+    find: `        atOnce: ({ own }: Writing) => own.file.sync.atOnce?.(),
+        effect: ({ own }: Writing) => own.file.sync\n`,
+    replace: `        atOnce: ({ own }: Writing) => {
+          const exit = own.file.sync.atOnce?.()
+          return exit !== undefined && Exit.isFailure(exit) ? own.file.sync.atOnce?.() : exit
+        },
+        effect: ({ own }: Writing) => Effect.retry(own.file.sync, { times: 1 })\n`
   },
   /** After a failed sync the segment is sealed behind what is read back, and the callers are told that it failed. */
   "ledger-seals-behind-the-failed": {

@@ -21,8 +21,8 @@ export const patches: Patches = {
   },
   "soak-conditions-lag": {
     file: "src/layers/internal/History.ts",
-    find: "const candidates = index.find(query, { after, before: head + 1, backwards: false })",
-    replace: "const candidates = index.find(query, { after, before: Math.max(after + 1, head - 3), backwards: false })"
+    find: "index.find(query, { after, before: head + 1, backwards: false, atOnce: lookAhead })",
+    replace: "index.find(query, { after, before: Math.max(after + 1, head - 3), backwards: false, atOnce: lookAhead })"
   },
   "soak-tags-do-not-conflict": {
     file: "src/layers/internal/History.ts",
