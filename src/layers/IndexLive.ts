@@ -106,42 +106,6 @@ const logEvery = 5000
 /** What is derived anew so often, and then kept in memory, is not damaged: something is wrong with this program. */
 const mostRepairs = 8
 
-/** The least recently used go first. */
-class Cache<A> {
-  private readonly values = new Map<number, A>()
-  private size = 0
-  private readonly capacity: number
-  private readonly sizeOf: (value: A) => number
-
-  constructor(capacity: number, sizeOf: (value: A) => number) {
-    this.capacity = capacity
-    this.sizeOf = sizeOf
-  }
-
-  get(key: number): A | undefined {
-    const value = this.values.get(key)
-    if (value === undefined) return undefined
-    this.values.delete(key)
-    this.values.set(key, value)
-    return value
-  }
-
-  set(key: number, value: A): void {
-    const old = this.values.get(key)
-    if (old !== undefined) {
-      this.size -= this.sizeOf(old)
-      this.values.delete(key)
-    }
-    this.values.set(key, value)
-    this.size += this.sizeOf(value)
-    for (const [oldest, value] of this.values) {
-      if (this.size <= this.capacity) break
-      this.values.delete(oldest)
-      this.size -= this.sizeOf(value)
-    }
-  }
-}
-
 const noExtras: Search.Extras = new Map()
 
 const areNone = (extras: Search.Extras): boolean => {
@@ -199,10 +163,10 @@ const make = Effect.fnUntraced(function*(
   /** Opened when there may be something to merge. */
   const mayMerge = Latch.makeUnsafe(true)
 
-  const blocks = new Cache<Uint8Array>(cachedBlockBytes, (bytes) => bytes.length)
+  const blocks = new Recent<Uint8Array>(cachedBlockBytes, (bytes) => bytes.length)
   /** Where single records stand, which never changes: else each of them needs a block of locations in memory, of thousands. */
   const places = new Recent<Candidate>(cachedPlaceBytes, () => placeBytes)
-  const targets = new Cache<ReadonlyArray<Target>>(cachedTargets, (list) => 1 + list.length)
+  const targets = new Recent<ReadonlyArray<Target>>(cachedTargets, (list) => 1 + list.length)
   const repairing = Semaphore.makeUnsafe(1)
 
   const newRun = ({ first, last, name }: Format.Name): Run => new Run(++lastId, first, last, name)

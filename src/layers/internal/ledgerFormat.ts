@@ -12,7 +12,7 @@ import * as Limits from "../../internal/limits.ts"
 import { show } from "../../internal/text.ts"
 import { toIso } from "../../internal/time.ts"
 import type * as Ledger from "../../services/Ledger.ts"
-import { parsePlainLine, toRecord } from "./plainLine.ts"
+import { parsePlainLine } from "./plainLine.ts"
 
 export const format = 1
 export const algorithm = "sha-256"
@@ -402,10 +402,8 @@ const toldSum = (bytes: Uint8Array, at: number): number => {
 const plainBytes = 4096
 
 /** The event of a line of the usual kind, whose checksum was checked. */
-export const parsePlain = (line: string): Ledger.EventRecord | undefined => {
-  const plain = line.length <= plainBytes ? parsePlainLine(line, crcLength) : undefined
-  return plain && toRecord(plain)
-}
+export const parsePlain = (line: string): Ledger.EventRecord | undefined =>
+  line.length <= plainBytes ? parsePlainLine(line, crcLength) : undefined
 
 /** Parses the line of one record, which stands in `bytes[start, end)`. `note` is told of a line that `parsePlain` parses again. */
 export const parseRecord = (

@@ -36,44 +36,28 @@ const copyOf = (piece: string): string => {
 /** Type and time of the last line: they are often those of the next one. */
 let [lastType, lastTime] = ["", ""]
 
-/** An event whose data was not parsed yet. */
-export interface PlainEvent {
-  readonly position: Position
-  readonly type: string
-  readonly version: number
-  readonly tags: ReadonlyArray<Tag>
-  readonly metadata: Ledger.Metadata
-  /** JSON, as far as nobody said otherwise. */
-  readonly data: string
-}
-
 /** The event of a line whose checksum, the last `behind` characters, was checked; `undefined` if it is no such line. */
-export const parsePlainLine = (line: string, behind: number): PlainEvent | undefined => {
+export const parsePlainLine = (line: string, behind: number): Ledger.EventRecord | undefined => {
   const found = beforeData.exec(line)
   if (found === null) return undefined
   const [before, position, type, version, tags, id, timestamp, more] = found
+  let data: Schema.Json
+  try {
+    data = JSON.parse(line.slice(before.length, line.length - behind)) as Schema.Json
+  } catch {
+    return undefined
+  }
   if (type !== lastType) lastType = copyOf(type!)
   if (timestamp !== lastTime) lastTime = copyOf(timestamp!)
   const metadata = { id: copyOf(id!), timestamp: lastTime }
   return {
+    kind: "event",
     position: Number(position) as Position,
     type: lastType,
     version: Number(version),
     tags: tags === "" ? [] : tags!.slice(1, -1).split(`","`).map(copyOf) as Array<Tag>,
     // As in an object that was parsed: a key `__proto__` is one like any other, and of two that are the same the last one counts.
     metadata: more === "" ? metadata : { ...metadata, ...JSON.parse(`{${more!.slice(1)}}`) },
-    data: line.slice(before.length, line.length - behind)
-  }
-}
-
-/** The same event with its data, `undefined` if that is no JSON. */
-export const toRecord = (
-  { data, metadata, position, tags, type, version }: PlainEvent
-): Ledger.EventRecord | undefined => {
-  try {
-    const parsed = JSON.parse(data) as Schema.Json
-    return { kind: "event", position, type, version, tags, metadata, data: parsed }
-  } catch {
-    return undefined
+    data
   }
 }

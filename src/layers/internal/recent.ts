@@ -1,5 +1,5 @@
 /**
- * Values that were used lately, up to about so many bytes of them: in two generations. What is asked for moves to the young one; when that is
+ * Values that were used lately, up to about so many bytes (or whatever their size is told in) of them: in two generations. What is asked for moves to the young one; when that is
  * full it becomes the old one, and what was in the old one is forgotten. A list in order of use would have to be changed at each look.
  */
 export class Recent<A> {
@@ -10,8 +10,8 @@ export class Recent<A> {
   private old = new Map<number, A>()
   private size = 0
 
-  constructor(bytes: number, sizeOf: (value: A) => number) {
-    this.capacity = bytes / 2
+  constructor(size: number, sizeOf: (value: A) => number) {
+    this.capacity = size / 2
     this.sizeOf = sizeOf
   }
 

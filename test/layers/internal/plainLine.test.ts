@@ -1,16 +1,13 @@
 /** The shortcut for lines as this version writes them: it says what `JSON.parse` says, or nothing. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Format from "../../../src/layers/internal/ledgerFormat.ts"
-import { parsePlainLine, toRecord } from "../../../src/layers/internal/plainLine.ts"
+import { parsePlainLine } from "../../../src/layers/internal/plainLine.ts"
 import { RecordCache } from "../../../src/layers/internal/recordCache.ts"
 
 const behind = `,"crc":"00000000"}`
 
 /** What the shortcut makes of a line, as an object that was parsed would be. */
-const plain = (line: string): unknown => {
-  const event = parsePlainLine(line, behind.length)
-  return event === undefined ? undefined : toRecord(event)
-}
+const plain = (line: string): unknown => parsePlainLine(line, behind.length)
 
 const parsed = (line: string): unknown => {
   try {
